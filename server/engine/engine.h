@@ -1,0 +1,59 @@
+// The one thread that owns the model, the key-value pages and every sequence's state.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "model/model.h"
+#include "model/text/tokenizer.h"
+#include "server/engine/image_cache.h"
+#include "server/engine/request.h"
+
+namespace llavamini {
+
+struct EngineOptions {
+  int32_t max_running = 64;           // sequences that decode together
+  int32_t max_waiting = 256;          // requests admitted but not yet running
+  int32_t max_images_per_step = 8;    // images encoded together
+  int32_t max_prompt_rows_per_step = 2048;  // rows prefilled together; a longer prompt runs alone
+};
+
+struct EngineStats {
+  int64_t running = 0;
+  int64_t waiting = 0;
+  double kv_cache_usage = 0;  // share of pages in use
+};
+
+class Engine {
+ public:
+  // model, tokenizer and cache outlive the engine. eos_token_ids end an answer.
+  Engine(const EngineOptions& options, Model* model, const Tokenizer* tokenizer, ImageCache* cache,
+         std::vector<TokenId> eos_token_ids);
+  ~Engine();  // stops: whatever still runs ends with CANCELLED
+
+  // Starts the thread.
+  void Start();
+
+  // From any thread. False, with `request` left to the caller, when the queue is full or the engine is stopping.
+  bool TrySubmit(std::unique_ptr<Request>& request);
+
+  // From any thread: looks at the cancel flags soon even when otherwise idle.
+  void Wake();
+
+  // From any thread: waits until nothing runs or waits, at most until `deadline`; true when idle.
+  bool WaitIdle(absl::Time deadline);
+
+  // From any thread: ends everything with `reason` (UNAVAILABLE when draining) and joins the thread.
+  void Stop(const absl::Status& reason);
+
+  EngineStats stats() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace llavamini
