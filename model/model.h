@@ -1,4 +1,5 @@
-// What drives a model: the engine calls these, on its one thread; tests put a fake behind them. Plain data, no torch.
+// What drives a model: the engine calls these, on its one thread; tests put a fake behind them.
+// Plain data, no torch.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +19,8 @@ namespace llavamini {
 // Rows of the language model's key-value cache come in pages of this many.
 inline constexpr int kPageTokens = 16;
 
-// How one sequence's next token is chosen. A pure function of the logits, the tokens so far and (seed, index of the token):
-// neighbours in the batch play no part.
+// How one sequence's next token is chosen. A pure function of the logits, the tokens so far and
+// (seed, index of the token): neighbours in the batch play no part.
 struct SamplingParams {
   float temperature = 0;  // 0: greedy
   float top_p = 1;
@@ -43,7 +44,8 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // best first
 };
 
-// What one image or frame contributes, whatever is asked about it: its pre-fusion keys and values and its C vision tokens.
+// What one image or frame contributes, whatever is asked about it: its pre-fusion keys and values
+// and its C vision tokens.
 class EncodedImage {
  public:
   virtual ~EncodedImage() = default;
@@ -53,9 +55,9 @@ using EncodedImagePtr = std::shared_ptr<const EncodedImage>;
 
 // A prompt to prefill; the views live as long as the call.
 struct PromptRow {
-  absl::Span<const TokenId> prompt;           // with one kImagePlaceholder when there are images, else none
-  absl::Span<const EncodedImagePtr> images;   // one image, or a video's frames in time order
-  absl::Span<const int32_t> pages;            // hold all rows of the prompt
+  absl::Span<const TokenId> prompt;  // with one kImagePlaceholder when there are images, else none
+  absl::Span<const EncodedImagePtr> images;  // one image, or a video's frames in time order
+  absl::Span<const int32_t> pages;           // hold all rows of the prompt
   const SamplingParams* sampling = nullptr;
 };
 
@@ -83,21 +85,25 @@ class Model {
   virtual ~Model() = default;
   virtual const ModelFacts& facts() const = 0;
 
-  // CLIP, compressor, projector and the visual part of pre-fusion; one result per input, in order. All inputs of one call
-  // have the same resolution_ratio.
-  virtual absl::StatusOr<std::vector<EncodedImagePtr>> EncodeImages(absl::Span<const ImageInput* const> images) = 0;
+  // CLIP, compressor, projector and the visual part of pre-fusion; one result per input, in order.
+  // All inputs of one call have the same resolution_ratio.
+  virtual absl::StatusOr<std::vector<EncodedImagePtr>> EncodeImages(
+      absl::Span<const ImageInput* const> images) = 0;
 
   // Pre-fuses each prompt's text with its images, fills its pages and samples its first token.
-  virtual absl::StatusOr<std::vector<SampledToken>> Prefill(absl::Span<const PromptRow> prompts) = 0;
+  virtual absl::StatusOr<std::vector<SampledToken>> Prefill(
+      absl::Span<const PromptRow> prompts) = 0;
 
   // One token more for each sequence.
   virtual absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) = 0;
 
-  // A failed call changes nothing that later calls depend on, and says: RESOURCE_EXHAUSTED when memory ran out (smaller batches
-  // may do), ABORTED when the device is lost (the process should end), INTERNAL otherwise.
+  // A failed call changes nothing that later calls depend on, and says: RESOURCE_EXHAUSTED when
+  // memory ran out (smaller batches may do), ABORTED when the device is lost (the process should
+  // end), INTERNAL otherwise.
 };
 
-// Rows that a prompt takes in the language model: its ids, the placeholder replaced by C tokens per image.
+// Rows that a prompt takes in the language model: its ids, the placeholder replaced by C tokens per
+// image.
 inline int64_t PromptLength(size_t ids, size_t images, int32_t tokens_per_image) {
   return static_cast<int64_t>(ids) +
          (images == 0 ? 0 : static_cast<int64_t>(images) * tokens_per_image - 1);

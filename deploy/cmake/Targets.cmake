@@ -1,3 +1,5 @@
+get_filename_component(LLAVAMINI_ROOT ${CMAKE_CURRENT_LIST_DIR}/../.. ABSOLUTE)
+
 # One static library per folder, named after it: every .cc in the folder itself (not in its subfolders) belongs to it.
 function(llavamini_library name)
   cmake_parse_arguments(ARG "" "" "PUBLIC;PRIVATE;EXCLUDE" ${ARGN})
@@ -12,7 +14,7 @@ endfunction()
 
 # What our own code is compiled with, in contrast to generated code and libraries.
 function(llavamini_our_code target)
-  target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_include_directories(${target} PUBLIC ${LLAVAMINI_ROOT})
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor>)
   if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wthread-safety>)
@@ -27,7 +29,7 @@ function(llavamini_test_folder name)
   endif()
   add_executable(${name}_tests ${sources})
   llavamini_our_code(${name}_tests)
-  target_compile_definitions(${name}_tests PRIVATE LLAVAMINI_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_compile_definitions(${name}_tests PRIVATE LLAVAMINI_SOURCE_DIR="${LLAVAMINI_ROOT}")
   target_link_libraries(${name}_tests PRIVATE ${ARGN} GTest::gmock GTest::gtest GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name}_tests)
   set_tests_properties(${name} PROPERTIES TIMEOUT 900)

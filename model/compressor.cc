@@ -1,0 +1,78 @@
+#include "model/compressor.h"
+
+#include <algorithm>
+
+namespace llavamini {
+namespace {
+
+constexpr int64_t kHeads = 8;
+constexpr char kPrefix[] = "model.compressor.";
+
+}  // namespace
+
+std::vector<int64_t> ServedRatios(const ModelConfig& config) {
+  std::vector<int64_t> ratios = {1, 2};
+  if (config.resolution_ratio > 2) ratios.push_back(config.resolution_ratio);
+  return ratios;
+}
+
+Compressor::Compressor(Checkpoint& checkpoint, const ModelConfig& config)
+    : config_(config),
+      key_value_norm_(LoadLayerNorm(checkpoint, std::string(kPrefix) + "ln_kv",
+                                    config.vision.hidden_size, 1e-5)),
+      position_(checkpoint.Take(std::string(kPrefix) + "pos_embed",
+                                {config.compressed_tokens(), config.vision.hidden_size})) {
+  const int64_t width = config.vision.hidden_size;
+  const std::string prefix = kPrefix;
+  const LayerNorm query_norm = LoadLayerNorm(checkpoint, prefix + "ln_q", width, 1e-5);
+  const at::Tensor learned = checkpoint.Take(prefix + "query", {config.compressed_tokens(), width});
+  const at::Tensor weight = checkpoint.Take(prefix + "attn.in_proj_weight", {3 * width, width});
+  const at::Tensor bias = checkpoint.Take(prefix + "attn.in_proj_bias", {3 * width});
+  out_ = LoadLinear(checkpoint, prefix + "attn.out_proj", width, width, /*with_bias=*/true);
+  if (!position_.defined() || !learned.defined() || !weight.defined() || !bias.defined() ||
+      !query_norm.weight.defined() || !query_norm.bias.defined()) {
+    return;  // the checkpoint keeps the failure
+  }
+  const auto weights = weight.chunk(3);
+  const auto biases = bias.chunk(3);
+  const Linear query{weights[0], biases[0]};
+  query_ = query(query_norm(learned) + position_).unflatten(-1, {kHeads, -1}).transpose(0, 1);
+  key_value_ = {weight.slice(0, width).contiguous(), bias.slice(0, width).contiguous()};
+  for (const int64_t ratio : ServedRatios(config)) {
+    key_positions_[ratio] = at::linear(KeyPositions(ratio * config.vision.grid()), weights[1]);
+  }
+}
+
+at::Tensor Compressor::KeyPositions(int64_t grid) const {
+  const int64_t side = config_.compressor_size;
+  if (side == grid || side == 1) return position_;  // resizing one value repeats it
+  const at::Tensor square = position_.to(at::kFloat).t().reshape({1, -1, side, side});
+  return at::upsample_bicubic2d(square, {grid, grid}, /*align_corners=*/false)
+      .flatten(2)
+      .squeeze(0)
+      .t()
+      .to(position_.scalar_type());
+}
+
+at::Tensor Compressor::operator()(const at::Tensor& patches, int64_t resolution_ratio) const {
+  const auto projected = key_value_(key_value_norm_(patches)).chunk(2, -1);
+  const auto heads_first = [](const at::Tensor& x) {  // [B, P', Dv] → [B, heads, P', d]
+    return x.unflatten(-1, {kHeads, -1}).transpose(1, 2);
+  };
+  const at::Tensor k = heads_first(projected[0] + key_positions_.at(resolution_ratio));
+  const at::Tensor query = query_.expand({patches.size(0), -1, -1, -1});
+  const at::Tensor attended = at::scaled_dot_product_attention(query, k, heads_first(projected[1]));
+  return out_(attended.transpose(1, 2).flatten(2));
+}
+
+Projector::Projector(Checkpoint& checkpoint, const ModelConfig& config)
+    : first(LoadLinear(checkpoint, "model.mm_projector.0", config.vision.hidden_size,
+                       config.hidden_size, /*with_bias=*/true)),
+      second(LoadLinear(checkpoint, "model.mm_projector.2", config.hidden_size, config.hidden_size,
+                        /*with_bias=*/true)) {}
+
+at::Tensor Projector::operator()(const at::Tensor& features) const {
+  return second(at::gelu(first(features)));
+}
+
+}  // namespace llavamini
