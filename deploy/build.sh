@@ -10,7 +10,6 @@ case ${LLAVAMINI_CUDA:-AUTO} in
   OFF) flavour=(--cpu) ;;
 esac
 torch=$(deploy/install.sh "${flavour[@]}")
-[ -x /usr/local/cuda/bin/nvcc ] && PATH=$PATH:/usr/local/cuda/bin
 # shellcheck disable=SC2086
 cmake -G Ninja -S . -B "$build" -DLLAVAMINI_TORCH="$torch" -DLLAVAMINI_CUDA="${LLAVAMINI_CUDA:-AUTO}" ${LLAVAMINI_CMAKE:-} >&2
 cmake --build "$build" --target "${@:-all}" >&2

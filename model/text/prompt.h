@@ -1,4 +1,5 @@
-// A conversation as the ids of the LLaMA-3 chat format (conversation llava_llama_3_1). Pure; safe from any thread.
+// A conversation as the ids of the LLaMA-3 chat format (conversation llava_llama_3_1). Pure; safe
+// from any thread.
 #pragma once
 
 #include <string>
@@ -29,9 +30,10 @@ class ChatTemplate {
   // Refuses a tokenizer that lacks one of them, by name.
   static absl::StatusOr<ChatTemplate> Create(const Tokenizer& tokenizer);
 
-  // Ids of the whole conversation, up to and with the opened assistant header; begins with two <|begin_of_text|>, as the
-  // published inference path does. A media part becomes kImagePlaceholder, with "\n" after it when something follows in the
-  // turn. Each turn's text is stripped of outer white space. Without a system turn the model's own system text is used.
+  // Ids of the whole conversation, up to and with the opened assistant header; begins with two
+  // <|begin_of_text|>, as the published inference path does. A media part becomes
+  // kImagePlaceholder, with "\n" after it when something follows in the turn. Each turn's text is
+  // stripped of outer white space. Without a system turn the model's own system text is used.
   std::vector<TokenId> Render(const std::vector<PromptTurn>& turns) const;
 
  private:
