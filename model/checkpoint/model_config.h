@@ -56,8 +56,8 @@ struct ModelConfig {
 
   int64_t compressor_size = 1;  // queries per side
   int64_t prefusion_layer_num = 4;
-  int64_t resolution_ratio = 1;  // n: the checkpoint's own choice of detail
-  bool pad_to_square = true;     // image_aspect_ratio == "pad"
+  int64_t resolution_ratio = 1;      // n: the checkpoint's own choice of detail
+  bool pad_to_square = true;         // image_aspect_ratio == "pad"
   int64_t vision_select_layer = -2;  // index into CLIP's hidden states, from the end
   VisionConfig vision;
 
@@ -68,7 +68,8 @@ struct ModelConfig {
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json);
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::filesystem::path& folder);
 
-// Sampling defaults of generation_config.json; keys that are absent stay empty. A missing file is greedy decoding.
+// Sampling defaults of generation_config.json; keys that are absent stay empty. A missing file is
+// greedy decoding.
 struct GenerationDefaults {
   float temperature = 0;  // 0 when do_sample is false
   float top_p = 1;

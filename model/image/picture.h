@@ -15,11 +15,14 @@ struct Picture {
 
 // One still image or video frame, ready for CLIP.
 struct ImageInput {
-  int resolution_ratio = 1;    // n; the parts are n*n crops row by row (n > 1), then the whole picture last
-  int side = 0;                // CLIP's image_size
+  int resolution_ratio =
+      1;         // n; the parts are n*n crops row by row (n > 1), then the whole picture last
+  int side = 0;  // CLIP's image_size
   std::vector<uint8_t> parts;  // uint8 [S, side, side, 3], S = n == 1 ? 1 : n*n + 1
 
-  int part_count() const { return resolution_ratio == 1 ? 1 : resolution_ratio * resolution_ratio + 1; }
+  int part_count() const {
+    return resolution_ratio == 1 ? 1 : resolution_ratio * resolution_ratio + 1;
+  }
 };
 
 struct ImageInputOptions {
@@ -28,11 +31,12 @@ struct ImageInputOptions {
   bool pad_to_square = true;  // centred on a square of the mean colour (122, 116, 104)
 };
 
-// Crops, padding, PIL-exact bicubic resize of the shorter side to `side`, centre crop. The padded square is never built.
+// Crops, padding, PIL-exact bicubic resize of the shorter side to `side`, centre crop. The padded
+// square is never built.
 ImageInput MakeImageInput(const Picture& picture, const ImageInputOptions& options);
 
-// A video's frame: resized to side x side by nearest neighbour (source index floor(dst * src / side)), aspect not kept, then cut
-// into parts as above.
+// A video's frame: resized to side x side by nearest neighbour (source index floor(dst * src /
+// side)), aspect not kept, then cut into parts as above.
 ImageInput MakeFrameInput(const Picture& frame, const ImageInputOptions& options);
 
 }  // namespace llavamini

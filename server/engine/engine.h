@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "model/model.h"
 #include "model/text/tokenizer.h"
@@ -15,10 +17,17 @@
 namespace llavamini {
 
 struct EngineOptions {
-  int32_t max_running = 64;           // sequences that decode together
-  int32_t max_waiting = 256;          // requests admitted but not yet running
-  int32_t max_images_per_step = 8;    // images encoded together
+  int32_t max_running = 64;         // sequences that decode together
+  int32_t max_waiting = 256;        // requests taken but not yet running
+  int32_t max_images_per_step = 8;  // images encoded together
+  int32_t max_images_ahead =
+      64;  // encoded images held by waiting requests; the oldest of them may exceed it
   int32_t max_prompt_rows_per_step = 2048;  // rows prefilled together; a longer prompt runs alone
+  std::function<absl::Time()> clock = absl::Now;
+  // Called once, on the engine's thread and as its last act, when the device is lost: every request
+  // has ended with UNAVAILABLE and no more are taken. The process should end; Stop() must not be
+  // called from within.
+  std::function<void()> on_device_lost;
 };
 
 struct EngineStats {
@@ -34,10 +43,12 @@ class Engine {
          std::vector<TokenId> eos_token_ids);
   ~Engine();  // stops: whatever still runs ends with CANCELLED
 
-  // Starts the thread.
+  // Starts the thread. Once.
   void Start();
 
-  // From any thread. False, with `request` left to the caller, when the queue is full or the engine is stopping.
+  // From any thread. False, with `request` left to the caller, when the queue is full or the engine
+  // is stopping. A request that needs more pages than there are is taken and ends with
+  // INVALID_ARGUMENT.
   bool TrySubmit(std::unique_ptr<Request>& request);
 
   // From any thread: looks at the cancel flags soon even when otherwise idle.
@@ -46,7 +57,8 @@ class Engine {
   // From any thread: waits until nothing runs or waits, at most until `deadline`; true when idle.
   bool WaitIdle(absl::Time deadline);
 
-  // From any thread: ends everything with `reason` (UNAVAILABLE when draining) and joins the thread.
+  // From any thread but the engine's: ends everything with `reason` (UNAVAILABLE when draining) and
+  // joins the thread. Later calls only wait for the first.
   void Stop(const absl::Status& reason);
 
   EngineStats stats() const;

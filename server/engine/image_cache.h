@@ -1,5 +1,6 @@
-// Encoded images by key, bounded in bytes, least recently used first out. Thread-safe: the prepare pool looks up (and so skips
-// decoding a known image), the engine inserts. The lock is held for a look-up only.
+// Encoded images by key, bounded in bytes, least recently used first out. Thread-safe: the prepare
+// pool looks up (and so skips decoding a known image), the engine inserts. The lock is held for a
+// look-up only.
 #pragma once
 
 #include <cstddef>

@@ -1,0 +1,57 @@
+// The server's options: flags --NAME VALUE (or --NAME=VALUE) and variables LLAVAMINI_NAME; a flag
+// beats its variable. One table in options.cc says all about each. Read once, in main.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "model/llava_mini.h"
+#include "server/rpc/request_log.h"
+
+namespace llavamini {
+
+// Every default stands in the table.
+struct ServerOptions {
+  std::string model;
+  std::string model_name;
+  std::string vision_tower;
+  DeviceKind device = DeviceKind::kAuto;
+  DtypeChoice dtype = DtypeChoice::kAuto;
+  int64_t threads = 0;
+  std::string grpc_address;
+  std::string port_file;
+  int64_t max_context_tokens = 0;  // 0: the checkpoint's
+  int64_t max_running = 0;
+  int64_t max_waiting = 0;
+  int64_t max_frames = 0;
+  int64_t kv_cache_tokens = 0;
+  int64_t image_cache_mib = 0;
+  int64_t prepare_threads = 0;  // 0: one per core, at most 8
+  absl::Duration shutdown_timeout;
+  std::string log_level;
+  LogFormat log_format = LogFormat::kText;
+};
+
+struct CommandLine {
+  enum class Action { kServe, kHelp, kVersion };
+  Action action = Action::kServe;
+  ServerOptions options;
+};
+
+// Looks a variable of the environment up.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+
+// `arguments` without the program's name. The error is one line that names the flag or variable and
+// what is allowed.
+absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments,
+                                             const Environment& environment);
+
+std::string HelpText();
+
+}  // namespace llavamini

@@ -1,0 +1,203 @@
+// Preparing calls with the demo's tokenizer and pictures: keys, limits, lengths, what is kept of
+// memory.
+#include "server/prepare/prepare.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "server/prepare/errors.h"
+#include "server/prepare/image_key.h"
+#include "server/prepare/validate_params.h"
+#include "tests/server/prepare/call_builder.h"
+
+namespace llavamini {
+namespace {
+
+std::string ReadFile(const std::string& name) {
+  std::ifstream file(std::string(LLAVAMINI_SOURCE_DIR "/") + name, std::ios::binary);
+  EXPECT_TRUE(file.good()) << name;
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+class SmallImage final : public EncodedImage {
+ public:
+  size_t bytes() const override { return 100; }
+};
+
+class PrepareTest : public testing::Test {
+ protected:
+  PrepareTest()
+      : tokenizer_(*Tokenizer::Load(LLAVAMINI_SOURCE_DIR "/demo/checkpoint/tokenizer.json", 1000)),
+        picture_(ReadFile("demo/samples/shapes-1.png")) {}
+
+  Preparer MakePreparer() {
+    return {&model_, &limits_, *ChatTemplate::Create(*tokenizer_),
+            ImagePreparer(&model_, &cache_, memory_)};
+  }
+  absl::StatusOr<PreparedCall> Prepare(const ChatCall& call) {
+    return MakePreparer().Prepare(call, interrupt_, nullptr);
+  }
+  ChatCall PictureCall(Detail detail = Detail::kUnspecified) {
+    ChatCall call = TextCall();
+    ImagePart image = ImageOf(picture_);
+    image.detail = detail;
+    call.messages[0].content.insert(call.messages[0].content.begin(), image);
+    return call;
+  }
+
+  std::unique_ptr<const Tokenizer> tokenizer_;
+  std::string picture_;
+  ServedModel model_ = SmallModel();
+  CallLimits limits_;
+  ImageCache cache_{1 << 20};
+  std::shared_ptr<MemoryBudget> memory_ = MemoryBudget::Create(64 << 20);
+  Interrupt interrupt_{std::make_shared<std::atomic<bool>>(false), absl::InfiniteFuture()};
+};
+
+TEST_F(PrepareTest, PutsOnePlaceholderForAPicture) {
+  const auto prepared = Prepare(PictureCall());
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  EXPECT_EQ(std::count(prepared->prompt.begin(), prepared->prompt.end(), kImagePlaceholder), 1);
+  ASSERT_EQ(prepared->images.size(), 1u);
+  ASSERT_NE(prepared->images[0].input, nullptr);
+  EXPECT_EQ(prepared->images[0].input->parts.size(), 336u * 336 * 3);
+  EXPECT_EQ(prepared->prompt_tokens, static_cast<int64_t>(prepared->prompt.size()));
+}
+
+TEST_F(PrepareTest, CountsEveryFrameOfASequence) {
+  ChatCall call = TextCall();
+  call.messages[0].content.emplace_back(FramesOf(5, picture_));
+  model_.tokens_per_image = 4;
+  const auto prepared = Prepare(call);
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  EXPECT_EQ(prepared->images.size(), 5u);
+  EXPECT_EQ(prepared->vision_tokens, 20);
+  EXPECT_EQ(prepared->prompt_tokens, static_cast<int64_t>(prepared->prompt.size()) + 19);
+}
+
+TEST_F(PrepareTest, TakesDetailFromTheCallOrTheCheckpoint) {
+  const auto ratio = [this](Detail detail) {
+    return Prepare(PictureCall(detail))->images.at(0).input->resolution_ratio;
+  };
+  EXPECT_EQ(ratio(Detail::kUnspecified), 1);
+  EXPECT_EQ(ratio(Detail::kHigh), 2);
+  model_.resolution_ratio = 2;
+  EXPECT_EQ(ratio(Detail::kUnspecified), 2);
+  EXPECT_EQ(ratio(Detail::kLow), 1);
+}
+
+TEST_F(PrepareTest, SkipsDecodingWhatTheCacheHas) {
+  const ImageInputOptions options = {1, 336, true};
+  cache_.Insert(MakeImageKey(picture_, PictureKind::kStill, options),
+                std::make_shared<SmallImage>());
+  const auto prepared = Prepare(PictureCall());
+  ASSERT_TRUE(prepared.ok());
+  EXPECT_NE(prepared->images[0].encoded, nullptr);
+  EXPECT_EQ(prepared->images[0].input, nullptr);
+}
+
+TEST_F(PrepareTest, NamesTheFieldOfBadMedia) {
+  const std::string text = "GIF89a and more";
+  const std::string cut = picture_.substr(0, picture_.size() / 2);
+  const std::string large = picture_ + std::string(11 << 20, '\0');
+  const std::pair<std::string, std::string> cases[] = {
+      {text, "MEDIA_UNSUPPORTED"}, {cut, "MEDIA_CORRUPT"}, {large, "MEDIA_TOO_LARGE"}};
+  for (const auto& [bytes, reason] : cases) {
+    ChatCall call = TextCall();
+    call.messages[0].content.emplace_back(FramesOf(1, bytes));
+    const absl::Status status = Prepare(call).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << reason;
+    EXPECT_EQ(ErrorDetailsOf(status).reason, reason);
+    EXPECT_EQ(ErrorDetailsOf(status).field, "messages[0].content[1].frames.frames[0].source");
+  }
+}
+
+TEST_F(PrepareTest, RefusesAPromptLongerThanTheContext) {
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += "what ";
+  const absl::Status status = Prepare(TextCall(text)).status();
+  const ErrorDetails details = ErrorDetailsOf(status);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(details.reason, "CONTEXT_LENGTH_EXCEEDED");
+  EXPECT_EQ(details.metadata.at("limit"), "256");
+  EXPECT_GE(std::stoi(details.metadata.at("length")), 300);
+}
+
+TEST_F(PrepareTest, NeedsRoomForOneTokenOfAnswer) {
+  const int64_t length = MakePreparer().MeasurePrompt(TextCall()).prompt_tokens;
+  model_.max_context_tokens = length;
+  EXPECT_FALSE(Prepare(TextCall()).ok());
+  model_.max_context_tokens = length + 1;
+  auto prepared = Prepare(TextCall());
+  ASSERT_TRUE(prepared.ok());
+  EXPECT_EQ(MakePreparer().MakeRequest(TextCall(), *std::move(prepared))->max_tokens, 1);
+}
+
+TEST_F(PrepareTest, ClipsMaxTokensToTheContext) {
+  ChatCall call = TextCall();
+  const int64_t room = 256 - MakePreparer().MeasurePrompt(call).prompt_tokens;
+  EXPECT_EQ(MakePreparer().MakeRequest(call, *Prepare(call))->max_tokens, room);  // default 512
+  call.params.max_tokens = 100000;
+  EXPECT_EQ(MakePreparer().MakeRequest(call, *Prepare(call))->max_tokens, room);
+  call.params.max_tokens = 3;
+  EXPECT_EQ(MakePreparer().MakeRequest(call, *Prepare(call))->max_tokens, 3);
+}
+
+TEST_F(PrepareTest, StopsWhenCancelledOrLate) {
+  interrupt_.cancelled->store(true);
+  EXPECT_TRUE(absl::IsCancelled(Prepare(PictureCall()).status()));
+  interrupt_.cancelled->store(false);
+  interrupt_.deadline = absl::InfinitePast();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(Prepare(PictureCall()).status()));
+}
+
+TEST_F(PrepareTest, GivesMemoryBackWithThePictures) {
+  memory_ = MemoryBudget::Create(336 * 336 * 3 + 10);
+  {
+    const auto first = Prepare(PictureCall());
+    ASSERT_TRUE(first.ok());
+    EXPECT_EQ(memory_->free_bytes(), 10);
+    const absl::Status second = Prepare(PictureCall(Detail::kLow)).status();
+    EXPECT_EQ(ErrorDetailsOf(second).reason, "QUEUE_FULL");
+  }
+  EXPECT_EQ(memory_->free_bytes(), 336 * 336 * 3 + 10);
+}
+
+TEST(ImageKeyTest, DiffersByBytesKindAndEveryOption) {
+  const std::set<ImageKey> keys = {
+      MakeImageKey("a", PictureKind::kStill, {1, 336, true}),
+      MakeImageKey("b", PictureKind::kStill, {1, 336, true}),
+      MakeImageKey("a", PictureKind::kFrame, {1, 336, true}),
+      MakeImageKey("a", PictureKind::kStill, {2, 336, true}),
+      MakeImageKey("a", PictureKind::kStill, {1, 224, true}),
+      MakeImageKey("a", PictureKind::kStill, {1, 336, false}),
+  };
+  EXPECT_EQ(keys.size(), 6u);
+  EXPECT_EQ(MakeImageKey("a", PictureKind::kStill, {1, 336, true}),
+            MakeImageKey("a", PictureKind::kStill, {1, 336, true}));
+}
+
+TEST(CompleteParamsTest, TakesWhatIsUnsetFromTheCheckpoint) {
+  GenerationDefaults defaults;
+  defaults.temperature = 0.6f;
+  defaults.top_p = 0.9f;
+  defaults.top_k = 40;
+  ChatParams params;
+  params.temperature = 0.0f;
+  const SamplingParams sampling = CompleteParams(params, defaults, 77);
+  EXPECT_EQ(sampling.temperature, 0.0f);
+  EXPECT_EQ(sampling.top_p, 0.9f);
+  EXPECT_EQ(sampling.top_k, 40);
+  EXPECT_EQ(sampling.seed, 77u);
+  params.seed = 0;
+  EXPECT_EQ(CompleteParams(params, defaults, 77).seed, 0u);
+}
+
+}  // namespace
+}  // namespace llavamini
