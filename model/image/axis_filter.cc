@@ -35,8 +35,9 @@ void FillCanvasWindow(const ResizeAxis& axis, int64_t output, CanvasWindow& wind
   const double support = kBicubicSupport * filter_scale;
   const double inverse_scale = 1.0 / filter_scale;
   const double center = (static_cast<double>(output) + 0.5) * scale;
-  window.begin = std::max<int64_t>(static_cast<int64_t>(center - support + 0.5), 0);
-  const int64_t end = std::min(static_cast<int64_t>(center + support + 0.5), axis.canvas);
+  window.begin = std::max<int64_t>(static_cast<int64_t>(std::floor(center - support + 0.5)), 0);
+  const int64_t end =
+      std::min(static_cast<int64_t>(std::floor(center + support + 0.5)), axis.canvas);
   window.weights.resize(static_cast<size_t>(end - window.begin));
   double sum = 0;
   double position = static_cast<double>(window.begin);

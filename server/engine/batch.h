@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
+#include <iterator>
 #include <utility>
 #include <vector>
 

@@ -6,12 +6,10 @@
 namespace llavamini {
 namespace {
 
-using std::string_view_literals::operator""sv;
-
-constexpr std::string_view kJpegStart = "\xFF\xD8\xFF"sv;
-constexpr std::string_view kPngStart = "\x89PNG\r\n\x1A\n"sv;
-constexpr std::string_view kRiffStart = "RIFF"sv;
-constexpr std::string_view kWebpName = "WEBP"sv;  // after RIFF and four bytes of length
+constexpr std::string_view kJpegStart = "\xFF\xD8\xFF";
+constexpr std::string_view kPngStart = "\x89PNG\r\n\x1A\n";
+constexpr std::string_view kRiffStart = "RIFF";
+constexpr std::string_view kWebpName = "WEBP";  // after RIFF and four bytes of length
 
 }  // namespace
 

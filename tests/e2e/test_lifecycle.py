@@ -50,7 +50,7 @@ class Drain(unittest.TestCase):
             self.assertEqual(server.wait(), 0)
 
     def test_drain_that_takes_too_long_ends_the_answers(self):
-        with Server(*CONTEXT, "--shutdown-timeout", "1") as server:
+        with Server(*CONTEXT, "--shutdown-timeout", "0.2") as server:
             call, _ = long_answer(server, 8000)
             server.terminate()
             self.assertEqual(failure(lambda: list(call)).code, grpc.StatusCode.UNAVAILABLE)
@@ -173,6 +173,18 @@ def cut(name: str, by: int) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-by])
 
 
+def rename(old: str, new: str) -> Callable[[dict], None]:
+    return lambda header: header.update({new: header.pop(old)})
+
+
+def shrink_vocabulary(folder: Path) -> None:
+    edit_config(vocab_size=999, eos_token_id=[995])(folder)
+    write("generation_config.json", b"{}")(folder)
+
+
+EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+
+
 class BadCheckpoint(unittest.TestCase):
     CASES = {
         "no config": (remove("config.json"), "config.json"),
@@ -185,11 +197,12 @@ class BadCheckpoint(unittest.TestCase):
         "no weights": (remove("model.safetensors"), "model.safetensors"),
         "weights cut off": (cut("model.safetensors", 4), "model.safetensors"),
         "weights are not weights": (write("model.safetensors", b"\xff" * 64), "model.safetensors"),
-        "missing tensor": (edit_header(lambda header: header.pop("model.norm.weight")), "model.norm.weight"),
+        "missing tensor": (edit_header(rename("model.norm.weight", "model.extra.weight")), "model.norm.weight"),
         "another shape": (edit_header(lambda header: header["lm_head.weight"].update(shape=[64, 1000])), "lm_head.weight"),
         "another type": (edit_header(lambda header: header["model.norm.weight"].update(dtype="I32")), "model.norm.weight"),
         "no tokenizer": (remove("tokenizer.json"), "tokenizer.json"),
-        "tokenizer larger than the vocabulary": (edit_config(vocab_size=900), "expected"),
+        "left-over tensor": (edit_header(lambda header: header.update({"model.extra.weight": EMPTY})), "model.extra.weight"),
+        "tokenizer larger than the vocabulary": (shrink_vocabulary, "tokenizer.json"),
     }
 
     def test_exits_65_with_one_line_that_names_the_thing(self):

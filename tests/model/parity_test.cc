@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "model/clip.h"
 #include "model/compressor.h"
+#include "model/device.h"
 #include "model/fusion.h"
 #include "model/llava_mini.h"
 #include "tests/model/goldens.h"
@@ -28,11 +30,12 @@ struct Parity : testing::TestWithParam<std::string> {
   std::unique_ptr<Checkpoint> OpenCheckpoint() const {
     return Checkpoint::Open(goldens.folder, goldens.vision_tower).value();
   }
-  std::unique_ptr<Model> LoadModel(DtypeChoice dtype = DtypeChoice::kFloat32) const {
+  std::unique_ptr<Model> LoadModel(DtypeChoice dtype = DtypeChoice::kFloat32,
+                                   DeviceKind device = DeviceKind::kCpu) const {
     LoadOptions options;
     options.folder = goldens.folder;
     options.vision_tower = goldens.vision_tower;
-    options.device = DeviceKind::kCpu;
+    options.device = device;
     options.dtype = dtype;
     options.kv_pages = kPages;
     options.threads = 1;  // tiny tensors: more threads only wait for each other
@@ -93,6 +96,12 @@ TEST_P(Parity, VisionTokensAndFusedTextAreThoseOfTheWholeConcatenation) {
   }
 }
 
+bool HasGpu() {
+  LoadOptions options;
+  options.device = DeviceKind::kCuda;
+  return ChoosePlacement(options).ok();
+}
+
 // What a model answers greedily, with log probabilities.
 std::vector<SampledToken> Answer(Model& model, const GoldenCase& golden, const Goldens& goldens,
                                  int count, absl::Span<const int32_t> pages) {
@@ -115,8 +124,8 @@ std::vector<SampledToken> Answer(Model& model, const GoldenCase& golden, const G
   return tokens;
 }
 
-TEST_P(Parity, GreedyTokensAndLogProbabilitiesInFloat32AreThoseOfTheReference) {
-  const auto model = LoadModel();
+// Every token and log probability of every case.
+void ExpectGreedyAnswers(Model& model, const Goldens& goldens) {
   std::vector<int32_t> pages;
   for (int32_t page = kPages - 1; page >= 0; --page)
     pages.push_back((page * 7) % kPages);  // in no order
@@ -124,7 +133,7 @@ TEST_P(Parity, GreedyTokensAndLogProbabilitiesInFloat32AreThoseOfTheReference) {
     const at::Tensor expected = goldens.Get(golden, "greedy"),
                      logprobs = goldens.Get(golden, "logprobs");
     ASSERT_GE(expected.numel(), 32);
-    const auto tokens = Answer(*model, golden, goldens, static_cast<int>(expected.numel()), pages);
+    const auto tokens = Answer(model, golden, goldens, static_cast<int>(expected.numel()), pages);
     for (int64_t i = 0; i < expected.numel(); ++i) {
       ASSERT_EQ(tokens[i].token.id, expected[i].item<int>()) << golden.name << ", token " << i;
       ASSERT_NEAR(tokens[i].token.logprob, logprobs[i].item<float>(), kFloat32.logprob)
@@ -133,24 +142,41 @@ TEST_P(Parity, GreedyTokensAndLogProbabilitiesInFloat32AreThoseOfTheReference) {
   }
 }
 
-TEST_P(Parity, Bfloat16StaysNearTheReference) {
-  const auto model = LoadModel(DtypeChoice::kBfloat16);
+// The probability of the first token of every case: later ones hang on the tokens chosen before.
+void ExpectNearlyTheFirstTokens(Model& model, const Goldens& goldens, const Tolerance& tolerance) {
   std::vector<int32_t> pages(kPages);
-  for (int32_t page = 0; page < kPages; ++page) pages[page] = page;
+  std::iota(pages.begin(), pages.end(), 0);
   for (const GoldenCase& golden : goldens.cases) {
-    // The first token's log probabilities only: later ones hang on the tokens chosen before.
-    const auto tokens = Answer(*model, golden, goldens, 1, pages);
-    if (tokens[0].token.id == goldens.Get(golden, "greedy")[0].item<int>()) {
-      EXPECT_NEAR(tokens[0].token.logprob, goldens.Get(golden, "logprobs")[0].item<float>(),
-                  kBfloat16.logprob)
-          << golden.name;
-    } else {
-      const float chosen = std::exp(tokens[0].token.logprob);
-      EXPECT_NEAR(chosen, std::exp(goldens.Get(golden, "logprobs")[0].item<float>()),
-                  kBfloat16.logprob)
+    const SampledToken token = Answer(model, golden, goldens, 1, pages)[0];
+    const float expected = goldens.Get(golden, "logprobs")[0].item<float>();
+    if (token.token.id == goldens.Get(golden, "greedy")[0].item<int>()) {
+      EXPECT_NEAR(token.token.logprob, expected, tolerance.logprob) << golden.name;
+    } else {  // two tokens of nearly the same probability
+      EXPECT_NEAR(std::exp(token.token.logprob), std::exp(expected), tolerance.logprob)
           << golden.name;
     }
   }
+}
+
+TEST_P(Parity, GreedyTokensAndLogProbabilitiesInFloat32AreThoseOfTheReference) {
+  ExpectGreedyAnswers(*LoadModel(), goldens);
+}
+
+TEST_P(Parity, Bfloat16StaysNearTheReference) {
+  ExpectNearlyTheFirstTokens(*LoadModel(DtypeChoice::kBfloat16), goldens, kBfloat16);
+}
+
+TEST_P(Parity, OnAGpuGreedyTokensInFloat32AreThoseOfTheReference) {
+  if (!HasGpu()) GTEST_SKIP() << "no GPU here";
+  ExpectGreedyAnswers(*LoadModel(DtypeChoice::kFloat32, DeviceKind::kCuda), goldens);
+}
+
+TEST_P(Parity, OnAGpuBfloat16AndFloat16StayNearTheReference) {
+  if (!HasGpu()) GTEST_SKIP() << "no GPU here";
+  ExpectNearlyTheFirstTokens(*LoadModel(DtypeChoice::kBfloat16, DeviceKind::kCuda), goldens,
+                             kBfloat16);
+  ExpectNearlyTheFirstTokens(*LoadModel(DtypeChoice::kFloat16, DeviceKind::kCuda), goldens,
+                             kFloat16);
 }
 
 TEST_P(Parity, ABatchAnswersAsItsMembersDoAlone) {

@@ -59,6 +59,14 @@ void StoreAllAs(const TemporaryFolder& folder, const std::string& type) {
   folder.Write("model.safetensors", WriteSafetensors(tensors));
 }
 
+// The file with a header one byte longer, so that every tensor of more than one byte lies at an odd
+// address.
+std::string ShiftedByOne(const std::string& file) {
+  constexpr size_t kPrefix = 8;
+  const size_t length = static_cast<uint8_t>(file[0]) + size_t{256} * static_cast<uint8_t>(file[1]);
+  return WithHeader(file.substr(kPrefix, length) + " ", file.substr(kPrefix + length));
+}
+
 // Shards in place of the single file, with the index changed.
 void Reindex(const TemporaryFolder& folder, const std::function<void(json&)>& change) {
   folder.Remove("model.safetensors");
@@ -96,12 +104,7 @@ const std::vector<Folder>& Folders() {
        },
        ""},
       {"HeaderNotPadded",
-       [](F f) {
-         const std::vector<TensorBytes> tensors = GoodTensors();
-         for (const std::string padding : {"", "1", "12", "123"}) {
-           f.Write("model.safetensors", WriteSafetensors(tensors, {{"odd", padding}}));
-         }
-       },
+       [](F f) { f.Write("model.safetensors", ShiftedByOne(WriteSafetensors(GoodTensors()))); },
        ""},
 
       {"ConfigMissing", [](F f) { f.Remove("config.json"); }, "config.json: cannot be opened"},

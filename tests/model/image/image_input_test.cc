@@ -82,11 +82,10 @@ TEST(ImageInput, SaysWhatItsPartsAre) {
 
 TEST(ImageInput, PutsTheWholePictureLastAndCropsRowByRow) {
   // Four quarters of one colour each.
-  Picture picture{8, 8, std::vector<uint8_t>(8 * 8 * 3)};
-  for (int row = 0; row < 8; ++row) {
-    for (int column = 0; column < 8; ++column) {
-      picture.rgb[static_cast<size_t>((row * 8 + column) * 3)] =
-          static_cast<uint8_t>(10 * (row / 4 * 2 + column / 4));
+  Picture picture{8, 8, std::vector<uint8_t>(size_t{8} * 8 * 3)};
+  for (size_t row = 0; row < 8; ++row) {
+    for (size_t column = 0; column < 8; ++column) {
+      picture.rgb[(row * 8 + column) * 3] = static_cast<uint8_t>(10 * (row / 4 * 2 + column / 4));
     }
   }
   const ImageInput input = MakeImageInput(picture, {.resolution_ratio = 2, .side = 8});
@@ -94,15 +93,16 @@ TEST(ImageInput, PutsTheWholePictureLastAndCropsRowByRow) {
     EXPECT_THAT(PixelAt(input, crop, 0, 0), ElementsAre(10 * crop, 0, 0));
     EXPECT_THAT(PixelAt(input, crop, 7, 7), ElementsAre(10 * crop, 0, 0));
   }
-  EXPECT_THAT(std::vector<uint8_t>(input.parts.end() - 8 * 8 * 3, input.parts.end()),
+  EXPECT_THAT(std::vector<uint8_t>(input.parts.end() - int64_t{8} * 8 * 3, input.parts.end()),
               testing::ElementsAreArray(picture.rgb));
 }
 
 TEST(ImageInput, CutsPicturesOfFewerPixelsThanCropsIntoSinglePixels) {
   for (const auto& [width, height] : {std::pair{1, 1}, {2, 1}, {1, 2}, {2, 2}, {1, 300}}) {
     for (const bool pad : {true, false}) {
-      const Picture picture{width, height,
-                            std::vector<uint8_t>(static_cast<size_t>(width * height) * 3, 201)};
+      const Picture picture{
+          width, height,
+          std::vector<uint8_t>(static_cast<size_t>(width) * static_cast<size_t>(height) * 3, 201)};
       const ImageInput input = MakeImageInput(
           picture, {.resolution_ratio = 3, .side = 14, .pad_to_square = pad && height < 3});
       ASSERT_EQ(input.parts.size(), 10u * 14 * 14 * 3);
@@ -120,8 +120,10 @@ TEST(ImageInput, CutsPicturesOfFewerPixelsThanCropsIntoSinglePixels) {
 TEST(ImageInput, KeepsAConstantPictureConstant) {
   for (const uint8_t value : {0, 1, 127, 254, 255}) {
     for (const auto& [width, height] : {std::pair{3, 2}, {16384, 5}, {97, 1000}, {336, 401}}) {
-      const Picture picture{width, height,
-                            std::vector<uint8_t>(static_cast<size_t>(width * height) * 3, value)};
+      const Picture picture{
+          width, height,
+          std::vector<uint8_t>(static_cast<size_t>(width) * static_cast<size_t>(height) * 3,
+                               value)};
       const ImageInput input = MakeImageInput(picture, {.side = 28, .pad_to_square = false});
       EXPECT_THAT(input.parts, Each(value)) << width << "x" << height;
     }
@@ -129,7 +131,7 @@ TEST(ImageInput, KeepsAConstantPictureConstant) {
 }
 
 TEST(ImageInput, PadsWithTheMeanColour) {
-  const Picture picture{100, 20, std::vector<uint8_t>(100 * 20 * 3, 255)};
+  const Picture picture{100, 20, std::vector<uint8_t>(size_t{100} * 20 * 3, 255)};
   const ImageInput input = MakeImageInput(picture, {.side = 336});
   EXPECT_THAT(PixelAt(input, 0, 0, 0), ElementsAre(122, 116, 104));
   EXPECT_THAT(PixelAt(input, 0, 335, 335), ElementsAre(122, 116, 104));

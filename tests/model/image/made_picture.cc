@@ -27,7 +27,7 @@ Picture MadePicture(int width, int height, std::string_view style) {
           value =
               Mixed((row * width + column) * 3 + channel + int64_t{width} * 7919 + height) >> 24;
         } else if (style == "black and white") {
-          value = (Mixed(row / 3 * 8191 + column / 5 * 131 + channel) & 1) * 255;
+          value = int64_t{Mixed(row / 3 * 8191 + column / 5 * 131 + channel) & 1} * 255;
         } else {
           value = row * row / 7 + column * 5 + row * column / 11 + channel * 85;
         }

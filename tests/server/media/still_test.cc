@@ -17,7 +17,6 @@ namespace llavamini {
 namespace {
 
 using testing::HasSubstr;
-using testing::Not;
 
 constexpr MediaLimits kSmallLimits{.max_pixels = 200'000, .max_side = 16'384};
 
@@ -141,17 +140,17 @@ TEST(DecodeStill, KeepsToTheLimits) {
     MediaLimits limits;
     const char* outcome;
   } kCases[] = {
-      {"420-37x29.jpg", {.max_pixels = 37 * 29, .max_side = 37}, "none"},
-      {"420-37x29.jpg", {.max_pixels = 37 * 29 - 1, .max_side = 37}, "too_large"},
-      {"420-37x29.jpg", {.max_pixels = 37 * 29, .max_side = 36}, "too_large"},
+      {"420-37x29.jpg", {.max_pixels = int64_t{37} * 29, .max_side = 37}, "none"},
+      {"420-37x29.jpg", {.max_pixels = int64_t{37} * 29 - 1, .max_side = 37}, "too_large"},
+      {"420-37x29.jpg", {.max_pixels = int64_t{37} * 29, .max_side = 36}, "too_large"},
       {"420-37x29.jpg", {.max_bytes = 100}, "too_large"},
-      {"lossy.webp", {.max_pixels = 37 * 29, .max_side = 37}, "none"},
-      {"lossy.webp", {.max_pixels = 37 * 29 - 1, .max_side = 37}, "too_large"},
-      {"lossy.webp", {.max_pixels = 37 * 29, .max_side = 36}, "too_large"},
+      {"lossy.webp", {.max_pixels = int64_t{37} * 29, .max_side = 37}, "none"},
+      {"lossy.webp", {.max_pixels = int64_t{37} * 29 - 1, .max_side = 37}, "too_large"},
+      {"lossy.webp", {.max_pixels = int64_t{37} * 29, .max_side = 36}, "too_large"},
       {"lossless.webp", {.max_side = 36}, "too_large"},
-      {"rgb-8.png", {.max_pixels = 13 * 11, .max_side = 13}, "none"},
-      {"rgb-8.png", {.max_pixels = 13 * 11 - 1, .max_side = 13}, "too_large"},
-      {"rgb-8.png", {.max_pixels = 13 * 11, .max_side = 12}, "too_large"},
+      {"rgb-8.png", {.max_pixels = int64_t{13} * 11, .max_side = 13}, "none"},
+      {"rgb-8.png", {.max_pixels = int64_t{13} * 11 - 1, .max_side = 13}, "too_large"},
+      {"rgb-8.png", {.max_pixels = int64_t{13} * 11, .max_side = 12}, "too_large"},
   };
   for (const auto& test : kCases) {
     const absl::StatusOr<Picture> picture = DecodeStill(MediaFile(test.file), test.limits);

@@ -10,7 +10,6 @@
 namespace llavamini {
 namespace {
 
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST_F(ServiceTest, StreamsStartedThenDeltasThenFinished) {
@@ -169,7 +168,7 @@ TEST_F(ServiceTest, CancelsAnAnswerThatIsNotRead) {
   const auto reader = chat_->StreamChat(&context, request);
   v1::ChatEvent event;
   ASSERT_TRUE(reader->Read(&event));
-  ASSERT_TRUE(WaitForRunning(0));  // nobody reads: the place is free long before 60000 tokens
+  ASSERT_TRUE(WaitForTaken(0));  // nobody reads: the place is free long before 60000 tokens
   v1::ChatResponse other;
   EXPECT_TRUE([&] {
     model_->SetAnswerLength(4);
