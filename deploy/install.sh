@@ -29,7 +29,7 @@ install_packages() {
   [ "$(id -u)" -eq 0 ] || root=(sudo)
   echo "installing ${#missing[@]} packages: ${missing[*]}" >&2
   "${root[@]}" apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+  DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
 }
 
 # Fetched beside its place and moved there whole, so that a broken download leaves nothing behind.

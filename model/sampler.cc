@@ -53,7 +53,7 @@ void Penalise(absl::Span<float> logits, const SamplingContext& context) {
   }
 }
 
-// The candidates after top-k, best first; all of them are sorted only when top-p needs the order.
+// What top-k, top-p and min-p leave of the vocabulary, at the params' temperature.
 std::vector<TokenId> Candidates(absl::Span<const float> logits, const SamplingParams& params) {
   std::vector<TokenId> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
@@ -62,33 +62,55 @@ std::vector<TokenId> Candidates(absl::Span<const float> logits, const SamplingPa
     std::nth_element(ids.begin(), ids.begin() + params.top_k - 1, ids.end(), better);
     ids.resize(params.top_k);
   }
-  std::sort(ids.begin(), ids.end(), better);
+  const float largest = logits[*std::min_element(ids.begin(), ids.end(), better)];
+  const auto weight = [&](TokenId id) {  // probability relative to the best token's
+    return std::exp(static_cast<double>(logits[id] - largest) / params.temperature);
+  };
+  if (params.top_p < 1) {  // the fewest whose probabilities reach top_p
+    std::sort(ids.begin(), ids.end(), better);
+    double total = 0, mass = 0;
+    for (const TokenId id : ids) total += weight(id);
+    size_t kept = 0;
+    while (kept < ids.size() && mass < params.top_p * total) mass += weight(ids[kept++]);
+    ids.resize(std::max<size_t>(kept, 1));
+  }
+  if (params.min_p > 0) std::erase_if(ids, [&](TokenId id) { return weight(id) < params.min_p; });
   return ids;
 }
 
+// -log(-log(u)) of a uniform u that belongs to (seed, index of the token, id) alone.
+double Gumbel(const std::array<uint32_t, 4>& words, TokenId id) {
+  const double uniform = (words[id % 4] + 0.5) * 0x1.0p-32;
+  return -std::log(-std::log(uniform));
+}
+
+// One draw from the candidates' softmax: the largest of logit / temperature + Gumbel noise. Unlike
+// a walk along cumulative probabilities, a change in a logit's last bits, as another batch size may
+// bring, moves the choice only between near equals.
 TokenId Draw(absl::Span<const float> logits, const SamplingContext& context) {
   const SamplingParams& params = context.params;
   std::vector<TokenId> ids = Candidates(logits, params);
-  std::vector<double> weights(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) {
-    weights[i] =
-        std::exp(static_cast<double>(logits[ids[i]] - logits[ids[0]]) / params.temperature);
+  std::sort(ids.begin(), ids.end());
+  constexpr double kNoiseRange = 27;  // of 32-bit uniforms: from -3.2 to 22.9
+  double largest = kOut;
+  for (const TokenId id : ids)
+    largest = std::max(largest, static_cast<double>(logits[id]) / params.temperature);
+  double best = kOut;
+  TokenId chosen = ids[0];
+  int64_t block = -1;
+  std::array<uint32_t, 4> words{};
+  for (const TokenId id : ids) {
+    const double scaled = static_cast<double>(logits[id]) / params.temperature;
+    if (!(scaled > largest - kNoiseRange)) continue;  // could not win
+    if (id / 4 != block)
+      words = Philox(params.seed, context.answer.size(), static_cast<uint32_t>(block = id / 4));
+    const double score = scaled + Gumbel(words, id);
+    if (score > best) {
+      best = score;
+      chosen = id;
+    }
   }
-  double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-  if (params.top_p < 1) {  // the fewest whose probabilities reach top_p
-    double mass = 0;
-    size_t kept = 0;
-    while (kept < ids.size() && mass < params.top_p * total) mass += weights[kept++];
-    weights.resize(std::max<size_t>(kept, 1));
-  }
-  if (params.min_p > 0) {  // weights are relative to the best token's already
-    while (weights.size() > 1 && weights.back() < params.min_p) weights.pop_back();
-  }
-  total = std::accumulate(weights.begin(), weights.end(), 0.0);
-  double left = UniformAt(params.seed, context.answer.size()) * total;
-  size_t chosen = 0;
-  while (chosen + 1 < weights.size() && left >= weights[chosen]) left -= weights[chosen++];
-  return ids[chosen];
+  return chosen;
 }
 
 std::vector<TokenLogprob> Best(absl::Span<const float> logits, int32_t count, double log_sum) {
@@ -128,9 +150,9 @@ SampledToken Sample(absl::Span<float> logits, const SamplingContext& context) {
   return result;
 }
 
-double UniformAt(uint64_t seed, uint64_t index) {
+std::array<uint32_t, 4> Philox(uint64_t seed, uint64_t index, uint32_t block) {
   std::array<uint32_t, 4> counter = {static_cast<uint32_t>(index),
-                                     static_cast<uint32_t>(index >> 32), 0, 0};
+                                     static_cast<uint32_t>(index >> 32), block, 0};
   std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53} * counter[0], b = uint64_t{0xCD9E8D57} * counter[2];
@@ -138,8 +160,7 @@ double UniformAt(uint64_t seed, uint64_t index) {
                static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(a)};
     key = {key[0] + 0x9E3779B9, key[1] + 0xBB67AE85};
   }
-  const uint64_t bits = uint64_t{counter[0]} << 21 ^ counter[1] >> 11;  // 53 of them
-  return static_cast<double>(bits) * 0x1.0p-53;
+  return counter;
 }
 
 }  // namespace llavamini

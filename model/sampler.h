@@ -1,6 +1,7 @@
 // Chooses a sequence's next token from its logits. Pure functions of their arguments; no torch.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -21,13 +22,13 @@ struct SamplingContext {
 bool IsPlainGreedy(const SamplingParams& params);
 
 // logits [V], changed in place. In Hugging Face's order: repetition penalty, frequency and presence
-// penalties, temperature, top-k, top-p, min-p; then one draw from Philox(seed, index of the token).
-// Temperature 0: the largest penalised logit (the lowest id of equals). Log probabilities are those
-// of the logits as they came.
+// penalties, temperature, top-k, top-p, min-p; then one draw whose randomness is Philox(seed, index
+// of the token). Temperature 0: the largest penalised logit (the lowest id of equals). Log
+// probabilities are those of the logits as they came.
 SampledToken Sample(absl::Span<float> logits, const SamplingContext& context);
 
-// The i-th uniform number in [0, 1) of a stream: Philox4x32-10 (Salmon et al. 2011) with the seed
-// as key and the index as counter.
-double UniformAt(uint64_t seed, uint64_t index);
+// Philox4x32-10 (Salmon et al. 2011) with the seed as key and (index, block) as counter: four
+// random words.
+std::array<uint32_t, 4> Philox(uint64_t seed, uint64_t index, uint32_t block);
 
 }  // namespace llavamini
