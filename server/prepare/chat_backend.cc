@@ -23,6 +23,8 @@ int64_t HeldBytes(const ChatCall& call) {
         bytes += static_cast<int64_t>(text->text.size());
       } else if (const auto* image = std::get_if<ImagePart>(&part)) {
         bytes += SourceBytes(image->source);
+      } else if (const auto* video = std::get_if<VideoPart>(&part)) {
+        bytes += SourceBytes(video->source);
       } else if (const auto* frames = std::get_if<FramesPart>(&part)) {
         for (const MediaSource& frame : frames->frames) bytes += SourceBytes(frame);
       }
@@ -107,12 +109,13 @@ absl::Status ChatBackend::Count(ChatCall call, CancelFlag cancelled, CountDone d
     TokenCount count;
     const absl::Status status = Guarded([&] {
       if (absl::Status stop = interrupt.Check(); !stop.ok()) return stop;
-      const PreparedCall prepared = parts_.preparer->MeasurePrompt(call);
-      count.usage.prompt_tokens = prepared.prompt_tokens;
-      count.usage.vision_tokens = prepared.vision_tokens;
-      count.usage.images = CountImages(call);
+      const absl::StatusOr<PromptMeasure> measure = parts_.preparer->Measure(call, interrupt);
+      if (!measure.ok()) return measure.status();
+      count.usage.prompt_tokens = measure->prompt_tokens;
+      count.usage.vision_tokens = measure->vision_tokens;
+      count.usage.images = measure->images;
       count.remaining_tokens =
-          std::max<int64_t>(0, parts_.model->max_context_tokens - prepared.prompt_tokens);
+          std::max<int64_t>(0, parts_.model->max_context_tokens - measure->prompt_tokens);
       return absl::OkStatus();
     });
     call = ChatCall();

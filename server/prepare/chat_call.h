@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "server/media/video_sampling.h"
 
 namespace llavamini {
 
@@ -37,6 +38,7 @@ struct ImagePart {
 struct VideoPart {
   MediaSource source;
   Detail detail = Detail::kUnspecified;
+  FrameSampling sampling = {};
 };
 
 struct FramesPart {

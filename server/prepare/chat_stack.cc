@@ -19,7 +19,7 @@ ChatStack::ChatStack(const ChatStackOptions& options, Model* model, const Tokeni
       cache_(options.image_cache_bytes),
       engine_(options.engine, model, tokenizer, &cache_, options.end_tokens),
       preparer_(&options_.model, &options_.limits, chat_template,
-                ImagePreparer(&options_.model, &cache_, memory_)),
+                ImagePreparer(&options_.model, &options_.limits, &cache_, memory_)),
       pool_(std::make_unique<PreparePool>(options.prepare_threads, options.max_prepare_queue)),
       backend_(BackendParts()) {
   engine_.Start();

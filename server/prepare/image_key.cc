@@ -15,13 +15,7 @@ struct ContextDeleter {
   void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
 };
 
-}  // namespace
-
-ImageKey MakeImageKey(std::string_view bytes, PictureKind kind, const ImageInputOptions& options) {
-  // Ends with a byte that occurs nowhere else in it, so that no two (options, bytes) run together.
-  const std::string prefix = absl::StrCat(
-      kind == PictureKind::kStill ? "still" : "frame", " ratio=", options.resolution_ratio,
-      " side=", options.side, " pad=", options.pad_to_square ? 1 : 0, "\n");
+ImageKey Sha256(std::string_view prefix, std::string_view bytes) {
   const std::unique_ptr<EVP_MD_CTX, ContextDeleter> context(EVP_MD_CTX_new());
   ImageKey key{};
   unsigned int length = 0;
@@ -32,6 +26,25 @@ ImageKey MakeImageKey(std::string_view bytes, PictureKind kind, const ImageInput
                     EVP_DigestFinal_ex(context.get(), key.data(), &length) == 1;
   if (!done || length != key.size()) std::abort();  // only without memory or SHA-256
   return key;
+}
+
+const char* NameOf(PictureKind kind) {
+  if (kind == PictureKind::kVideo) return "video";
+  return kind == PictureKind::kStill ? "still" : "frame";
+}
+
+}  // namespace
+
+ImageKey MakeImageKey(std::string_view bytes, PictureKind kind, const ImageInputOptions& options) {
+  // Ends with a byte that occurs nowhere else in it, so that no two (options, bytes) run together.
+  return Sha256(absl::StrCat(NameOf(kind), " ratio=", options.resolution_ratio,
+                             " side=", options.side, " pad=", options.pad_to_square ? 1 : 0, "\n"),
+                bytes);
+}
+
+ImageKey FrameKey(const ImageKey& video, int64_t frame) {
+  const std::string_view key(reinterpret_cast<const char*>(video.data()), video.size());
+  return Sha256(absl::StrCat("frame number=", frame, "\n"), key);
 }
 
 }  // namespace llavamini

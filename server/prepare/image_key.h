@@ -8,9 +8,13 @@
 
 namespace llavamini {
 
-enum class PictureKind { kStill, kFrame };
+enum class PictureKind { kStill, kFrame, kVideo };
 
 // SHA-256 over the kind, every option that the encoding depends on, and the file's bytes.
+// kVideo: the file's key, of which FrameKey makes its frames' keys.
 ImageKey MakeImageKey(std::string_view bytes, PictureKind kind, const ImageInputOptions& options);
+
+// SHA-256 over a video's key and a frame's number in the file.
+ImageKey FrameKey(const ImageKey& video, int64_t frame);
 
 }  // namespace llavamini

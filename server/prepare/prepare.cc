@@ -36,9 +36,8 @@ std::vector<PromptTurn> TurnsOf(const ChatCall& call) {
 
 }  // namespace
 
-PreparedCall Preparer::MeasurePrompt(const ChatCall& call) const {
+PreparedCall Preparer::RenderPrompt(const ChatCall& call, int64_t images) const {
   PreparedCall prepared;
-  const int64_t images = CountImages(call);
   prepared.prompt = template_.Render(TurnsOf(call));
   prepared.prompt_tokens =
       PromptLength(prepared.prompt.size(), static_cast<size_t>(images), model_->tokens_per_image);
@@ -46,15 +45,25 @@ PreparedCall Preparer::MeasurePrompt(const ChatCall& call) const {
   return prepared;
 }
 
+absl::StatusOr<PromptMeasure> Preparer::Measure(const ChatCall& call,
+                                                const Interrupt& interrupt) const {
+  const absl::StatusOr<MediaPlan> plan = images_.Plan(call, interrupt);
+  if (!plan.ok()) return plan.status();
+  const PreparedCall prepared = RenderPrompt(call, plan->images);
+  return PromptMeasure{prepared.prompt_tokens, prepared.vision_tokens, plan->images};
+}
+
 absl::StatusOr<PreparedCall> Preparer::Prepare(const ChatCall& call, const Interrupt& interrupt,
                                                AnswerSink* progress) const {
   if (absl::Status status = interrupt.Check(); !status.ok()) return status;
-  PreparedCall prepared = MeasurePrompt(call);
+  const absl::Time start = absl::Now();
+  const absl::StatusOr<MediaPlan> plan = images_.Plan(call, interrupt);
+  if (!plan.ok()) return plan.status();
+  PreparedCall prepared = RenderPrompt(call, plan->images);
   if (prepared.prompt_tokens >= model_->max_context_tokens) {
     return ContextLengthExceeded(model_->max_context_tokens, prepared.prompt_tokens);
   }
-  const absl::Time start = absl::Now();
-  absl::StatusOr<std::vector<PreparedImage>> images = images_.Prepare(call, interrupt, progress);
+  absl::StatusOr<std::vector<PreparedImage>> images = images_.Prepare(*plan, interrupt, progress);
   if (!images.ok()) return images.status();
   prepared.images = *std::move(images);
   if (!prepared.images.empty()) prepared.media_decode = absl::Now() - start;

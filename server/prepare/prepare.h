@@ -25,6 +25,13 @@ struct PreparedCall {
   absl::Duration media_decode;
 };
 
+// What a prompt takes.
+struct PromptMeasure {
+  int64_t prompt_tokens = 0;
+  int64_t vision_tokens = 0;
+  int64_t images = 0;
+};
+
 class Preparer {
  public:
   // All outlive the preparer.
@@ -32,11 +39,12 @@ class Preparer {
            ImagePreparer images)
       : model_(model), limits_(limits), template_(chat_template), images_(std::move(images)) {}
 
-  // What the call's prompt takes: no media is decoded.
-  PreparedCall MeasurePrompt(const ChatCall& call) const;
+  // What the call's prompt takes: no picture is decoded, a video only where its codec hides how
+  // many frames it has. Errors: a video that is refused, CANCELLED, DEADLINE_EXCEEDED.
+  absl::StatusOr<PromptMeasure> Measure(const ChatCall& call, const Interrupt& interrupt) const;
 
-  // The whole preparation. Errors: CONTEXT_LENGTH_EXCEEDED before any media is decoded, then those
-  // of ImagePreparer::Prepare.
+  // The whole preparation. Errors: those of Measure, then CONTEXT_LENGTH_EXCEEDED, then those of
+  // ImagePreparer::Prepare.
   absl::StatusOr<PreparedCall> Prepare(const ChatCall& call, const Interrupt& interrupt,
                                        AnswerSink* progress) const;
 
@@ -45,6 +53,8 @@ class Preparer {
   std::unique_ptr<Request> MakeRequest(const ChatCall& call, PreparedCall prepared) const;
 
  private:
+  PreparedCall RenderPrompt(const ChatCall& call, int64_t images) const;
+
   const ServedModel* model_;
   const CallLimits* limits_;
   ChatTemplate template_;

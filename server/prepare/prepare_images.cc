@@ -1,22 +1,13 @@
 #include "server/prepare/prepare_images.h"
 
-#include <string>
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/media/video_sampling.h"
 #include "server/prepare/errors.h"
-#include "server/prepare/image_key.h"
 
 namespace llavamini {
-
-// One picture of a call.
-struct ImagePreparer::Source {
-  std::string field;
-  std::string_view bytes;
-  PictureKind kind = PictureKind::kStill;
-  ImageInputOptions options;
-};
-
 namespace {
 
 int RatioOf(Detail detail, int checkpoint_ratio) {
@@ -39,79 +30,156 @@ struct HeldInput {
   std::shared_ptr<const void> share;
 };
 
+// What the media code refused, with its field; whatever else ended the work, as it is.
+absl::Status WithField(const std::string& field, const absl::Status& status) {
+  return MediaFailureOf(status).has_value() ? InvalidMedia(field, status) : status;
+}
+
 }  // namespace
 
-std::vector<ImagePreparer::Source> ImagePreparer::Collect(const ChatCall& call) const {
-  std::vector<Source> sources;
+ImageInputOptions ImagePreparer::OptionsOf(Detail detail) const {
+  return {RatioOf(detail, model_->resolution_ratio), model_->image_side, model_->pad_to_square};
+}
+
+std::vector<PlannedFile> ImagePreparer::Pictures(const ContentPart& part,
+                                                 const std::string& field) const {
+  std::vector<PlannedFile> files;
+  if (const auto* image = std::get_if<ImagePart>(&part)) {
+    files.push_back({field + ".image.source",
+                     image->source.bytes,
+                     PictureKind::kStill,
+                     OptionsOf(image->detail),
+                     VideoFacts(),
+                     {}});
+  } else if (const auto* frames = std::get_if<FramesPart>(&part)) {
+    for (size_t i = 0; i < frames->frames.size(); ++i) {
+      files.push_back({absl::StrCat(field, ".frames.frames[", i, "].source"),
+                       frames->frames[i].bytes,
+                       PictureKind::kFrame,
+                       OptionsOf(frames->detail),
+                       VideoFacts(),
+                       {}});
+    }
+  }
+  return files;
+}
+
+absl::StatusOr<PlannedFile> ImagePreparer::PlanVideo(const VideoPart& part,
+                                                     const std::string& field,
+                                                     const Interrupt& interrupt) const {
+  PlannedFile file{field + ".source",      part.source.bytes, PictureKind::kVideo,
+                   OptionsOf(part.detail), VideoFacts(),      {}};
+  const absl::StatusOr<VideoFacts> facts =
+      InspectVideo(file.bytes, video_limits_, [&] { return interrupt.Check(); });
+  if (!facts.ok()) return WithField(file.field, facts.status());
+  file.video = *facts;
+  file.frames =
+      SampleFrames(part.sampling, facts->frames, facts->frames_per_second, limits_->max_frames);
+  if (file.frames.empty()) {
+    return InvalidField(field + ".sampling", "must leave at least one frame of the video");
+  }
+  return file;
+}
+
+absl::StatusOr<MediaPlan> ImagePreparer::Plan(const ChatCall& call,
+                                              const Interrupt& interrupt) const {
+  MediaPlan plan;
   for (size_t m = 0; m < call.messages.size(); ++m) {
     for (size_t p = 0; p < call.messages[m].content.size(); ++p) {
       const ContentPart& part = call.messages[m].content[p];
       const std::string field = absl::StrCat("messages[", m, "].content[", p, "]");
-      const auto add = [&](std::string where, std::string_view bytes, PictureKind kind,
-                           Detail detail) {
-        const ImageInputOptions options = {RatioOf(detail, model_->resolution_ratio),
-                                           model_->image_side, model_->pad_to_square};
-        sources.push_back({std::move(where), bytes, kind, options});
-      };
-      if (const auto* image = std::get_if<ImagePart>(&part)) {
-        add(field + ".image.source", image->source.bytes, PictureKind::kStill, image->detail);
-      } else if (const auto* frames = std::get_if<FramesPart>(&part)) {
-        for (size_t i = 0; i < frames->frames.size(); ++i) {
-          add(absl::StrCat(field, ".frames.frames[", i, "].source"), frames->frames[i].bytes,
-              PictureKind::kFrame, frames->detail);
-        }
+      if (const auto* video = std::get_if<VideoPart>(&part)) {
+        absl::StatusOr<PlannedFile> file = PlanVideo(*video, field + ".video", interrupt);
+        if (!file.ok()) return file.status();
+        plan.images += static_cast<int64_t>(file->frames.size());
+        plan.files.push_back(*std::move(file));
+        continue;
+      }
+      for (PlannedFile& file : Pictures(part, field)) {
+        ++plan.images;
+        plan.files.push_back(std::move(file));
       }
     }
   }
-  return sources;
+  return plan;
 }
 
-absl::StatusOr<PreparedImage> ImagePreparer::PrepareOne(const Source& source) const {
+absl::Status ImagePreparer::SetInput(const PlannedFile& file, const Picture& picture,
+                                     PreparedImage& image) const {
+  auto held = std::make_shared<HeldInput>();
+  held->share = memory_->TryTake(InputBytes(file.options));
+  if (held->share == nullptr) return QueueFull();
+  held->input = file.kind == PictureKind::kStill ? MakeImageInput(picture, file.options)
+                                                 : MakeFrameInput(picture, file.options);
+  image.input = std::shared_ptr<const ImageInput>(held, &held->input);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PreparedImage> ImagePreparer::PreparePicture(const PlannedFile& file) const {
   PreparedImage prepared;
-  prepared.key = MakeImageKey(source.bytes, source.kind, source.options);
+  prepared.key = MakeImageKey(file.bytes, file.kind, file.options);
   prepared.encoded = cache_->Find(prepared.key);
   if (prepared.encoded != nullptr) return prepared;
-  auto held = std::make_shared<HeldInput>();
-  held->share = memory_->TryTake(InputBytes(source.options));
-  if (held->share == nullptr) return QueueFull();
-  const absl::StatusOr<Picture> picture = DecodeStill(source.bytes, media_limits_);
-  if (!picture.ok()) return InvalidMedia(source.field, picture.status());
-  held->input = source.kind == PictureKind::kStill ? MakeImageInput(*picture, source.options)
-                                                   : MakeFrameInput(*picture, source.options);
-  prepared.input = std::shared_ptr<const ImageInput>(held, &held->input);
+  const absl::StatusOr<Picture> picture = DecodeStill(file.bytes, media_limits_);
+  if (!picture.ok()) return InvalidMedia(file.field, picture.status());
+  if (absl::Status status = SetInput(file, *picture, prepared); !status.ok()) return status;
   return prepared;
 }
 
-absl::StatusOr<std::vector<PreparedImage>> ImagePreparer::Prepare(const ChatCall& call,
-                                                                  const Interrupt& interrupt,
-                                                                  AnswerSink* progress) const {
-  const std::vector<Source> sources = Collect(call);
-  const auto total = static_cast<int64_t>(sources.size());
-  std::vector<PreparedImage> images;
-  images.reserve(sources.size());
-  for (const Source& source : sources) {
-    if (absl::Status status = interrupt.Check(); !status.ok()) return status;
-    absl::StatusOr<PreparedImage> image = PrepareOne(source);
-    if (!image.ok()) return image.status();
-    images.push_back(*std::move(image));
-    if (progress != nullptr) {
-      progress->OnProgress(Stage::kDecodingMedia, static_cast<int64_t>(images.size()), total);
+// Decodes only when the cache lacks a frame.
+absl::Status ImagePreparer::PrepareVideo(const PlannedFile& file, const Interrupt& interrupt,
+                                         const std::function<void()>& done,
+                                         std::vector<PreparedImage>& images) const {
+  const ImageKey video = MakeImageKey(file.bytes, PictureKind::kVideo, file.options);
+  const size_t first = images.size();
+  std::vector<int64_t> missing;        // frames
+  std::vector<size_t> missing_images;  // their places in `images`
+  for (const int64_t frame : file.frames) {
+    PreparedImage image;
+    image.key = FrameKey(video, frame);
+    image.encoded = cache_->Find(image.key);
+    if (image.encoded == nullptr) {
+      missing.push_back(frame);
+      missing_images.push_back(images.size());
     }
+    images.push_back(std::move(image));
   }
-  return images;
+  const size_t found = images.size() - first - missing.size();
+  for (size_t i = 0; i < found; ++i) done();
+  if (missing.empty()) return absl::OkStatus();
+  const absl::Status decoded = DecodeFrames(
+      file.bytes, file.video, missing, video_limits_, [&] { return interrupt.Check(); },
+      [&](size_t position, const Picture& frame) {
+        absl::Status status = SetInput(file, frame, images[missing_images[position]]);
+        if (status.ok()) done();
+        return status;
+      });
+  return decoded.ok() ? decoded : WithField(file.field, decoded);
 }
 
-int64_t CountImages(const ChatCall& call) {
+absl::StatusOr<std::vector<PreparedImage>> ImagePreparer::Prepare(const MediaPlan& plan,
+                                                                  const Interrupt& interrupt,
+                                                                  AnswerSink* progress) const {
+  std::vector<PreparedImage> images;
+  images.reserve(static_cast<size_t>(plan.images));
   int64_t count = 0;
-  for (const ChatMessage& message : call.messages) {
-    for (const ContentPart& part : message.content) {
-      if (std::holds_alternative<ImagePart>(part)) ++count;
-      if (const auto* frames = std::get_if<FramesPart>(&part)) {
-        count += static_cast<int64_t>(frames->frames.size());
-      }
+  const auto done = [&] {
+    ++count;
+    if (progress != nullptr) progress->OnProgress(Stage::kDecodingMedia, count, plan.images);
+  };
+  for (const PlannedFile& file : plan.files) {
+    if (absl::Status status = interrupt.Check(); !status.ok()) return status;
+    if (file.kind == PictureKind::kVideo) {
+      absl::Status status = PrepareVideo(file, interrupt, done, images);
+      if (!status.ok()) return status;
+      continue;
     }
+    absl::StatusOr<PreparedImage> image = PreparePicture(file);
+    if (!image.ok()) return image.status();
+    images.push_back(*std::move(image));
+    done();
   }
-  return count;
+  return images;
 }
 
 }  // namespace llavamini

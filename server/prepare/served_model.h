@@ -25,7 +25,7 @@ struct CallLimits {
   int64_t max_messages = 1024;
   int64_t max_text_bytes = 1 << 20;  // all texts of a conversation together
   int64_t max_images = 1;            // media parts: the model was trained with one
-  int64_t max_frames = 256;          // of a frame sequence
+  int64_t max_frames = 256;          // of a frame sequence, or sampled of a video
   int64_t max_request_id_bytes = 128;
   int64_t max_stop_strings = 16;
   int64_t max_stop_bytes = 256;

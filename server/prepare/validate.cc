@@ -1,6 +1,7 @@
 #include "server/prepare/validate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -34,6 +35,23 @@ absl::Status ValidateDetail(const std::string& field, Detail detail) {
   return InvalidField(field, "must be DETAIL_UNSPECIFIED, DETAIL_LOW or DETAIL_HIGH");
 }
 
+// Finite and not negative; false for NaN.
+bool IsTime(double seconds) { return seconds >= 0 && std::isfinite(seconds); }
+
+absl::Status ValidateSampling(const std::string& field, const FrameSampling& sampling) {
+  if (sampling.fps && !(*sampling.fps > 0 && std::isfinite(*sampling.fps))) {
+    return InvalidField(field + ".fps", "must be a finite number above 0");
+  }
+  if (sampling.num_frames == 0u) return InvalidField(field + ".num_frames", "must be at least 1");
+  if (sampling.max_frames == 0u) return InvalidField(field + ".max_frames", "must be at least 1");
+  if (!IsTime(sampling.start_seconds)) return InvalidField(field + ".start", "must be at least 0");
+  if (sampling.end_seconds &&
+      !(IsTime(*sampling.end_seconds) && *sampling.end_seconds > sampling.start_seconds)) {
+    return InvalidField(field + ".end", "must be after start");
+  }
+  return absl::OkStatus();
+}
+
 // Checks one part; `field` is its path.
 class PartValidator {
  public:
@@ -60,8 +78,16 @@ class PartValidator {
     return ValidateSource(field + ".source", part.source);
   }
 
-  absl::Status operator()(const VideoPart&) const {
-    return NotServed(field_ + ".video", "video files are not served yet; send frames");
+  absl::Status operator()(const VideoPart& part) const {
+    const std::string field = field_ + ".video";
+    if (absl::Status status = CountMedia(field); !status.ok()) return status;
+    if (absl::Status status = ValidateDetail(field + ".detail", part.detail); !status.ok()) {
+      return status;
+    }
+    if (absl::Status status = ValidateSampling(field + ".sampling", part.sampling); !status.ok()) {
+      return status;
+    }
+    return ValidateSource(field + ".source", part.source);
   }
 
   absl::Status operator()(const FramesPart& part) const {

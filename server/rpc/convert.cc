@@ -46,6 +46,20 @@ MediaSource ToSource(const v1::MediaSource& source) {
   return {};
 }
 
+double ToSeconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
+}
+
+FrameSampling ToSampling(const v1::FrameSampling& sampling) {
+  FrameSampling plain;
+  if (sampling.has_fps()) plain.fps = sampling.fps();
+  if (sampling.has_num_frames()) plain.num_frames = sampling.num_frames();
+  if (sampling.has_max_frames()) plain.max_frames = sampling.max_frames();
+  plain.start_seconds = ToSeconds(sampling.start());
+  if (sampling.has_end()) plain.end_seconds = ToSeconds(sampling.end());
+  return plain;
+}
+
 ContentPart ToPart(const v1::ContentPart& part) {
   switch (part.part_case()) {
     case v1::ContentPart::kText:
@@ -53,7 +67,8 @@ ContentPart ToPart(const v1::ContentPart& part) {
     case v1::ContentPart::kImage:
       return ImagePart{ToSource(part.image().source()), ToDetail(part.image().detail())};
     case v1::ContentPart::kVideo:
-      return VideoPart{ToSource(part.video().source()), ToDetail(part.video().detail())};
+      return VideoPart{ToSource(part.video().source()), ToDetail(part.video().detail()),
+                       ToSampling(part.video().sampling())};
     case v1::ContentPart::kFrames: {
       FramesPart frames;
       frames.detail = ToDetail(part.frames().detail());

@@ -5,7 +5,7 @@ import unittest
 import grpc
 
 import pictures
-from harness import Server, chat_pb2, chat_pb2_grpc, failure
+from harness import DEMO, Server, chat_pb2, chat_pb2_grpc, failure
 from llavamini.client import make_request
 from llavamini.v1 import media_pb2, media_pb2_grpc
 
@@ -13,6 +13,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 MAX_CONTEXT_TOKENS = 512
 MAX_FRAMES = 8
+MP4 = (DEMO / "samples" / "moves.mp4").read_bytes()
 
 server: Server
 
@@ -129,9 +130,17 @@ BAD_REQUESTS = {
     "stored media": (
         messages(user({"image": {"source": {"media_id": "x"}}}, text("a"))), UNIMPLEMENTED, "NOT_SERVED", None,
     ),
-    "video file": (
+    "cut off video file": (
         messages(user({"video": {"source": {"data": b"\0\0\0\x18ftypmp42"}}}, text("a"))),
-        UNIMPLEMENTED, "NOT_SERVED", None,
+        INVALID, "MEDIA_CORRUPT", "messages[0].content[0].video.source",
+    ),
+    "a picture as a video file": (
+        messages(user({"video": {"source": {"data": pictures.JPEG}}}, text("a"))),
+        INVALID, "MEDIA_UNSUPPORTED", "messages[0].content[0].video.source",
+    ),
+    "frames per second of a video": (
+        messages(user({"video": {"source": {"data": MP4}, "sampling": {"fps": -1}}}, text("a"))),
+        INVALID, "INVALID_FIELD", "messages[0].content[0].video.sampling.fps",
     ),
 }
 

@@ -7,12 +7,10 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 
 from harness import DEMO, SOURCE, WORK, Client, Server
+from llavamini.client import make_request
 
-RECORDS = [
-    record
-    for record in json.loads((DEMO / "samples" / "questions.json").read_text())
-    if record["file"] is None or not record["file"].endswith(".mp4")
-]
+RECORDS = json.loads((DEMO / "samples" / "questions.json").read_text())
+VIDEO = DEMO / "samples" / "moves.mp4"
 STREAMS = 64
 
 server: Server
@@ -30,7 +28,8 @@ def tearDownModule():
 def ask(record: dict) -> str:
     asked = {"history": [tuple(turn) for turn in record["history"]], "max_tokens": 80}
     if record["file"]:
-        asked["image"] = DEMO / "samples" / record["file"]
+        kind = "video" if record["file"].endswith(".mp4") else "image"
+        asked[kind] = DEMO / "samples" / record["file"]
         asked["detail"] = "high" if record["resolution_ratio"] == 2 else "low"
     return "".join(server.client.stream(record["question"], **asked))
 
@@ -48,6 +47,13 @@ class Demo(unittest.TestCase):
         with ThreadPoolExecutor(STREAMS) as pool:
             together = list(pool.map(lambda i: ask(RECORDS[i]), chosen))
         self.assertEqual(together, [alone[i] for i in chosen])
+
+    def test_sampling_says_which_frames_of_a_video_are_seen(self):
+        for field, value, frames in (("num_frames", 4, 4), ("fps", 2.0, 16), ("max_frames", 3, 3)):
+            with self.subTest(field=field):
+                request = make_request("Does it move?", video=VIDEO, max_tokens=20)
+                setattr(request.messages[-1].content[0].video.sampling, field, value)
+                self.assertEqual(server.chat.Chat(request, timeout=60).usage.images, frames)
 
     def test_ask_cases_writes_one_answer_per_case(self):
         folder = WORK / "cases"

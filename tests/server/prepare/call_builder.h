@@ -20,6 +20,10 @@ inline FramesPart FramesOf(size_t count, std::string_view bytes) {
   return part;
 }
 
+inline VideoPart VideoOf(std::string_view bytes, FrameSampling sampling = {}) {
+  return VideoPart{{MediaSource::Kind::kData, bytes}, Detail::kUnspecified, sampling};
+}
+
 inline ChatMessage UserMessage(std::vector<ContentPart> content) {
   return {Role::kUser, std::move(content)};
 }

@@ -38,7 +38,7 @@ class PrepareTest : public testing::Test {
 
   Preparer MakePreparer() {
     return {&model_, &limits_, *ChatTemplate::Create(*tokenizer_),
-            ImagePreparer(&model_, &cache_, memory_)};
+            ImagePreparer(&model_, &limits_, &cache_, memory_)};
   }
   absl::StatusOr<PreparedCall> Prepare(const ChatCall& call) {
     return MakePreparer().Prepare(call, interrupt_, nullptr);
@@ -48,6 +48,14 @@ class PrepareTest : public testing::Test {
     ImagePart image = ImageOf(picture_);
     image.detail = detail;
     call.messages[0].content.insert(call.messages[0].content.begin(), image);
+    return call;
+  }
+
+  ChatCall VideoCall(std::string_view bytes, FrameSampling sampling = {}) {
+    ChatCall call = TextCall();
+    VideoPart video = VideoOf(bytes);
+    video.sampling = sampling;
+    call.messages[0].content.emplace_back(video);
     return call;
   }
 
@@ -102,6 +110,85 @@ TEST_F(PrepareTest, SkipsDecodingWhatTheCacheHas) {
   EXPECT_EQ(prepared->images[0].input, nullptr);
 }
 
+TEST_F(PrepareTest, TakesOneFrameASecondOfAVideo) {
+  const std::string video = ReadFile("demo/samples/moves.mp4");  // 8 seconds
+  model_.tokens_per_image = 2;
+  const auto prepared = Prepare(VideoCall(video));
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  ASSERT_EQ(prepared->images.size(), 8u);
+  EXPECT_EQ(std::count(prepared->prompt.begin(), prepared->prompt.end(), kImagePlaceholder), 1);
+  EXPECT_EQ(prepared->vision_tokens, 16);
+  EXPECT_EQ(prepared->prompt_tokens, static_cast<int64_t>(prepared->prompt.size()) + 15);
+  std::set<ImageKey> keys;
+  for (const PreparedImage& image : prepared->images) {
+    ASSERT_NE(image.input, nullptr);
+    EXPECT_EQ(image.input->parts.size(), 336u * 336 * 3);
+    keys.insert(image.key);
+  }
+  EXPECT_EQ(keys.size(), 8u);
+  const auto measure = MakePreparer().Measure(VideoCall(video), interrupt_);
+  ASSERT_TRUE(measure.ok()) << measure.status();
+  EXPECT_EQ(measure->images, 8);
+  EXPECT_EQ(measure->prompt_tokens, prepared->prompt_tokens);
+}
+
+TEST_F(PrepareTest, SamplesAVideoAsAskedWithinTheServersLimit) {
+  const std::string video = ReadFile("demo/samples/moves.mp4");
+  const auto frames = [&](FrameSampling sampling) {
+    const auto measure = MakePreparer().Measure(VideoCall(video, sampling), interrupt_);
+    EXPECT_TRUE(measure.ok()) << measure.status();
+    return measure->images;
+  };
+  EXPECT_EQ(frames({.fps = 2.0}), 16);
+  EXPECT_EQ(frames({.num_frames = 3}), 3);
+  EXPECT_EQ(frames({.start_seconds = 2, .end_seconds = 5}), 3);
+  limits_.max_frames = 5;
+  EXPECT_EQ(frames({}), 5);
+  const absl::Status late = Prepare(VideoCall(video, {.start_seconds = 9})).status();
+  EXPECT_EQ(ErrorDetailsOf(late).field, "messages[0].content[1].video.sampling");
+}
+
+TEST_F(PrepareTest, DecodesOfAVideoOnlyWhatTheCacheLacks) {
+  const std::string video = ReadFile("demo/samples/moves.mp4");
+  const auto first = Prepare(VideoCall(video));
+  ASSERT_TRUE(first.ok());
+  cache_.Insert(first->images[2].key, std::make_shared<SmallImage>());
+  const auto second = Prepare(VideoCall(video));
+  ASSERT_TRUE(second.ok());
+  for (size_t i = 0; i < 8; ++i) {
+    EXPECT_EQ(second->images[i].encoded != nullptr, i == 2) << i;
+    if (i == 2) continue;
+    EXPECT_EQ(second->images[i].key, first->images[i].key) << i;
+    EXPECT_EQ(second->images[i].input->parts, first->images[i].input->parts) << i;
+  }
+  VideoPart high = VideoOf(video);
+  high.detail = Detail::kHigh;
+  ChatCall call = TextCall();
+  call.messages[0].content.emplace_back(high);
+  EXPECT_NE(Prepare(call)->images[2].key, first->images[2].key);
+}
+
+TEST_F(PrepareTest, NamesTheFieldOfABadVideo) {
+  const std::string video = ReadFile("demo/samples/moves.mp4");
+  const std::string text = "GIF89a and more";
+  const std::string cut = video.substr(0, video.size() / 2);
+  const std::string large = video + std::string(64 << 20, '\0');
+  const std::pair<std::string, std::string> cases[] = {
+      {text, "MEDIA_UNSUPPORTED"}, {cut, "MEDIA_CORRUPT"}, {large, "MEDIA_TOO_LARGE"}};
+  for (const auto& [bytes, reason] : cases) {
+    const absl::Status status = Prepare(VideoCall(bytes)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << reason;
+    EXPECT_EQ(ErrorDetailsOf(status).reason, reason);
+    EXPECT_EQ(ErrorDetailsOf(status).field, "messages[0].content[1].video.source");
+  }
+}
+
+TEST_F(PrepareTest, RefusesAVideoOfMoreTokensThanTheContext) {
+  const std::string video = ReadFile("demo/samples/moves.mp4");
+  model_.tokens_per_image = 32;
+  EXPECT_EQ(ErrorDetailsOf(Prepare(VideoCall(video)).status()).reason, "CONTEXT_LENGTH_EXCEEDED");
+}
+
 TEST_F(PrepareTest, NamesTheFieldOfBadMedia) {
   const std::string text = "GIF89a and more";
   const std::string cut = picture_.substr(0, picture_.size() / 2);
@@ -130,7 +217,7 @@ TEST_F(PrepareTest, RefusesAPromptLongerThanTheContext) {
 }
 
 TEST_F(PrepareTest, NeedsRoomForOneTokenOfAnswer) {
-  const int64_t length = MakePreparer().MeasurePrompt(TextCall()).prompt_tokens;
+  const int64_t length = MakePreparer().Measure(TextCall(), interrupt_)->prompt_tokens;
   model_.max_context_tokens = length;
   EXPECT_FALSE(Prepare(TextCall()).ok());
   model_.max_context_tokens = length + 1;
@@ -141,7 +228,7 @@ TEST_F(PrepareTest, NeedsRoomForOneTokenOfAnswer) {
 
 TEST_F(PrepareTest, ClipsMaxTokensToTheContext) {
   ChatCall call = TextCall();
-  const int64_t room = 256 - MakePreparer().MeasurePrompt(call).prompt_tokens;
+  const int64_t room = 256 - MakePreparer().Measure(call, interrupt_)->prompt_tokens;
   EXPECT_EQ(MakePreparer().MakeRequest(call, *Prepare(call))->max_tokens, room);  // default 512
   call.params.max_tokens = 100000;
   EXPECT_EQ(MakePreparer().MakeRequest(call, *Prepare(call))->max_tokens, room);
@@ -170,7 +257,12 @@ TEST_F(PrepareTest, GivesMemoryBackWithThePictures) {
 }
 
 TEST(ImageKeyTest, DiffersByBytesKindAndEveryOption) {
+  const ImageKey video = MakeImageKey("a", PictureKind::kVideo, {1, 336, true});
   const std::set<ImageKey> keys = {
+      video,
+      FrameKey(video, 0),
+      FrameKey(video, 1),
+      FrameKey(MakeImageKey("a", PictureKind::kVideo, {2, 336, true}), 0),
       MakeImageKey("a", PictureKind::kStill, {1, 336, true}),
       MakeImageKey("b", PictureKind::kStill, {1, 336, true}),
       MakeImageKey("a", PictureKind::kFrame, {1, 336, true}),
@@ -178,7 +270,7 @@ TEST(ImageKeyTest, DiffersByBytesKindAndEveryOption) {
       MakeImageKey("a", PictureKind::kStill, {1, 224, true}),
       MakeImageKey("a", PictureKind::kStill, {1, 336, false}),
   };
-  EXPECT_EQ(keys.size(), 6u);
+  EXPECT_EQ(keys.size(), 10u);
   EXPECT_EQ(MakeImageKey("a", PictureKind::kStill, {1, 336, true}),
             MakeImageKey("a", PictureKind::kStill, {1, 336, true}));
 }

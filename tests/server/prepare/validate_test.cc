@@ -42,6 +42,7 @@ std::function<void(ChatCall&)> Content(std::vector<ContentPart> content) {
 
 std::vector<Case> MessageCases() {
   const ContentPart text = TextPart{"what ?"};
+  const auto sampled = [](FrameSampling sampling) { return Content({VideoOf(kBytes, sampling)}); };
   const MediaSource by_id{MediaSource::Kind::kMediaId, {}};
   FramesPart hole = FramesOf(3, kBytes);
   hole.frames[1] = MediaSource();
@@ -105,8 +106,32 @@ std::vector<Case> MessageCases() {
       {"media id", Content({ImagePart{by_id, Detail::kLow}}),
        "messages[0].content[0].image.source.media_id", absl::StatusCode::kUnimplemented},
       {"unknown detail", Content({odd_detail}), "messages[0].content[0].image.detail"},
-      {"video", Content({VideoPart{}}), "messages[0].content[0].video",
+      {"video", Content({VideoOf(kBytes)}), ""},
+      {"video without source", Content({VideoPart{}}), "messages[0].content[0].video.source"},
+      {"video by id", Content({VideoPart{by_id}}), "messages[0].content[0].video.source.media_id",
        absl::StatusCode::kUnimplemented},
+      {"video of unknown detail", Content({VideoPart{{}, Detail::kUnknown}}),
+       "messages[0].content[0].video.detail"},
+      {"video and image", Content({VideoOf(kBytes), ImageOf(kBytes)}),
+       "messages[0].content[1].image"},
+      {"sampled part", sampled({.fps = 0.1, .max_frames = 1, .start_seconds = 1, .end_seconds = 2}),
+       ""},
+      {"no frames a second", sampled({.fps = 0.0}), "messages[0].content[0].video.sampling.fps"},
+      {"fewer than no frames a second", sampled({.fps = -1.0}),
+       "messages[0].content[0].video.sampling.fps"},
+      {"endless frames a second", sampled({.fps = INFINITY}),
+       "messages[0].content[0].video.sampling.fps"},
+      {"no number a second", sampled({.fps = NAN}), "messages[0].content[0].video.sampling.fps"},
+      {"no video frames", sampled({.num_frames = 0}),
+       "messages[0].content[0].video.sampling.num_frames"},
+      {"at most no video frames", sampled({.max_frames = 0}),
+       "messages[0].content[0].video.sampling.max_frames"},
+      {"start before the file", sampled({.start_seconds = -0.5}),
+       "messages[0].content[0].video.sampling.start"},
+      {"end before the file", sampled({.end_seconds = -1.0}),
+       "messages[0].content[0].video.sampling.end"},
+      {"end at the start", sampled({.start_seconds = 2, .end_seconds = 2.0}),
+       "messages[0].content[0].video.sampling.end"},
       {"one frame", Content({FramesOf(1, kBytes)}), ""},
       {"most frames", Content({FramesOf(256, kBytes)}), ""},
       {"no frames", Content({FramesOf(0, kBytes)}), "messages[0].content[0].frames.frames"},
