@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from labels import CLASSES, IGNORED, LETTERS, OBJECT, SLOTS, THING_CLASSES
 from model import Trace, Visual, tiles_and_whole
-from render import COLOURS, SHAPES
+from scenes import COLOURS, SHAPES
 
 FIRST_SLOT = 8  # the prompt's row of the first slot
 AIDED_LAYERS = (1, 2)  # pre-fusion layers whose attention is taught

@@ -20,7 +20,8 @@ from asking import Conversation
 from labels import CHANNELS, GRID, SLOTS, label_clip, label_parts, list_contents
 from preprocess import SIDE, image_parts
 from questions import conversations_about_scene
-from render import draw_clip, draw_varied, random_clip, random_scene
+from render import draw_clip, draw_varied
+from scenes import random_clip, random_scene
 from talk import text_conversations
 from tokenizer import Chat
 from video_questions import conversations_about_clip

@@ -28,7 +28,8 @@ from preprocess import image_parts, nearest_resize, to_pixels
 from asking import Conversation, Speaker
 from facts import score_row, states_the_same
 from questions import STILL_FAMILIES
-from render import draw_frames, draw_varied, random_clip, random_scene
+from render import draw_frames, draw_varied
+from scenes import random_clip, random_scene
 from talk import TEXT_FAMILIES
 from tokenizer import Chat
 from video_questions import VIDEO_FAMILIES
@@ -36,7 +37,7 @@ from video_questions import VIDEO_FAMILIES
 
 @dataclass(frozen=True)
 class Suite:
-    """One row of the table. sign and clip: kinds of render.random_scene and random_clip."""
+    """One row of the table. sign and clip: kinds of scenes.random_scene and random_clip."""
 
     family: str
     sign: str | None = None

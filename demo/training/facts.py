@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from render import COLOURS, LOCATIONS, SHAPES
+from scenes import COLOURS, LOCATIONS, SHAPES
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 

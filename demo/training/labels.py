@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from preprocess import SIDE, part_boxes
-from render import COLOURS, SHAPES, Clip, Scene, Thing, font
+from scenes import COLOURS, SHAPES, Clip, Scene, Thing, font
 
 PATCH = 14
 GRID = SIDE // PATCH

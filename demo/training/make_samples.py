@@ -27,7 +27,8 @@ from facts import states_the_same
 from model import LlavaMini
 from preprocess import image_parts, read_video, to_pixels
 from questions import STILL_FAMILIES
-from render import Clip, draw_scene, random_clip, random_scene
+from render import draw_scene
+from scenes import Clip, random_clip, random_scene
 from tokenizer import Chat
 from video_questions import VIDEO_FAMILIES
 

@@ -8,7 +8,7 @@ from collections import Counter
 from asking import SIGN as SIGN_OBJECT
 from asking import Conversation, Referent, Speaker, article, choose_conversations, join, plural
 from facts import NUMBERS
-from render import COLOURS, SHAPES, Scene, Sign, Thing
+from scenes import COLOURS, SHAPES, Scene, Sign, Thing
 from talk import small_talk
 from wordings import (
     BACKGROUND, BIGGEST, COLOUR, COUNT, DESCRIBE, EXISTS, LARGER, NUMBER, RELATION, SHAPE, SIGN, SMALLER, WHERE, WHICH_SIDE,

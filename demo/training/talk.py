@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from asking import Conversation, Speaker, article, choose_conversations, plural
-from render import COLOURS, SHAPES
+from scenes import COLOURS, SHAPES
 from wordings import (
     BACKGROUND, COLOUR, COUNT, DESCRIBE, DIRECTION, EVENT, EXISTS, LARGER, NUMBER, ORDER, SHAPE, SIGN, WHERE,
 )  # fmt: skip

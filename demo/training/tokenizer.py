@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from model import IMAGE_ID
 from asking import Conversation
 from questions import conversations_about_scene
-from render import random_clip, random_scene
+from scenes import random_clip, random_scene
 from talk import text_conversations
 from video_questions import conversations_about_clip
 

@@ -6,7 +6,7 @@ import random
 
 from asking import Conversation, Referent, Speaker, article, choose_conversations
 from questions import missing_name
-from render import Clip
+from scenes import Clip
 from wordings import BACKGROUND, DIRECTION, DOES_MOVE, EVENT, ORDER, VIDEO_EXISTS
 
 DIRECTIONS = {"left": "to the left", "right": "to the right", "up": "up", "down": "down"}

@@ -40,10 +40,10 @@ add_library(torch_libraries INTERFACE)
 target_link_libraries(torch_libraries INTERFACE torch_headers ${torch_lib}/libtorch_cpu.so ${torch_lib}/libc10.so)
 target_link_options(torch_libraries INTERFACE -Wl,-rpath,${torch_lib})
 if(LLAVAMINI_WITH_CUDA)
-  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
-  set(CMAKE_CUDA_ARCHITECTURES 80 89 90)
-  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE} CACHE FILEPATH "nvcc")
   enable_language(CUDA)
+  set(CMAKE_CUDA_ARCHITECTURES 80 89 90)
+  set(CMAKE_CUDA_STANDARD 17)  # the newest that CMake 3.25 knows of nvcc
   # --no-as-needed: nothing refers to libtorch_cuda by name, it registers its operators when loaded.
   target_link_libraries(torch_libraries INTERFACE
     -Wl,--no-as-needed ${torch_lib}/libtorch_cuda.so ${torch_lib}/libc10_cuda.so -Wl,--as-needed CUDA::cudart)
