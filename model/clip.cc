@@ -19,6 +19,21 @@ Linear LoadPatchEmbedding(Checkpoint& checkpoint, const VisionConfig& config) {
   return {kernel.defined() ? kernel.flatten(1) : kernel, {}};
 }
 
+// Blocks behind the features are in the file, but never run: checked, not loaded.
+void ExpectBlock(Checkpoint& checkpoint, const std::string& prefix, const VisionConfig& config) {
+  const int64_t width = config.hidden_size, inner = config.intermediate_size;
+  const auto expect = [&](const std::string& name, at::IntArrayRef weight, int64_t bias) {
+    checkpoint.Expect(prefix + name + ".weight", weight);
+    checkpoint.Expect(prefix + name + ".bias", {bias});
+  };
+  for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"}) {
+    expect(std::string("self_attn.") + name, {width, width}, width);
+  }
+  for (const char* name : {"layer_norm1", "layer_norm2"}) expect(name, {width}, width);
+  expect("mlp.fc1", {inner, width}, inner);
+  expect("mlp.fc2", {width, inner}, width);
+}
+
 }  // namespace
 
 ClipBlock::ClipBlock(Checkpoint& checkpoint, const std::string& prefix, const VisionConfig& config)
@@ -62,12 +77,16 @@ ClipTower::ClipTower(Checkpoint& checkpoint, const ModelConfig& config)
                               config.vision.hidden_size, config.vision.layer_norm_eps)) {
   const int64_t run = config_.num_hidden_layers + 1 + config.vision_select_layer;
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
-    ClipBlock block(checkpoint, std::string(kPrefix) + "encoder.layers." + std::to_string(i) + ".",
-                    config_);
-    if (i < run) blocks_.push_back(std::move(block));  // the others are checked, not kept
+    const std::string prefix = std::string(kPrefix) + "encoder.layers." + std::to_string(i) + ".";
+    if (i < run) {
+      blocks_.emplace_back(checkpoint, prefix, config_);
+    } else {
+      ExpectBlock(checkpoint, prefix, config_);
+    }
   }
-  LoadLayerNorm(checkpoint, std::string(kPrefix) + "post_layernorm", config_.hidden_size,
-                config_.layer_norm_eps);
+  for (const char* name : {"post_layernorm.weight", "post_layernorm.bias"}) {
+    checkpoint.Expect(std::string(kPrefix) + name, {config_.hidden_size});
+  }
   if (!class_embedding_.defined()) return;
   const auto options = class_embedding_.options().dtype(at::kFloat);
   mean_ = at::tensor({0.48145466, 0.4578275, 0.40821073}, at::kFloat).to(options);
