@@ -15,9 +15,9 @@ struct Picture {
 
 // One still image or video frame, ready for CLIP.
 struct ImageInput {
-  int resolution_ratio =
-      1;         // n; the parts are n*n crops row by row (n > 1), then the whole picture last
-  int side = 0;  // CLIP's image_size
+  // n; the parts are n*n crops row by row (n > 1), then the whole picture last.
+  int resolution_ratio = 1;
+  int side = 0;                // CLIP's image_size
   std::vector<uint8_t> parts;  // uint8 [S, side, side, 3], S = n == 1 ? 1 : n*n + 1
 
   int part_count() const {

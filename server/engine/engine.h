@@ -20,8 +20,8 @@ struct EngineOptions {
   int32_t max_running = 64;         // sequences that decode together
   int32_t max_waiting = 256;        // requests taken but not yet running
   int32_t max_images_per_step = 8;  // images encoded together
-  int32_t max_images_ahead =
-      64;  // encoded images held by waiting requests; the oldest of them may exceed it
+  // Encoded images held by waiting requests; the oldest of them may exceed it.
+  int32_t max_images_ahead = 64;
   int32_t max_prompt_rows_per_step = 2048;  // rows prefilled together; a longer prompt runs alone
   std::function<absl::Time()> clock = absl::Now;
   // Called once, on the engine's thread and as its last act, when the device is lost: every request

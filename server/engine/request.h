@@ -31,12 +31,12 @@ enum class Stage { kQueued, kDecodingMedia, kEncodingVision, kPrefill };
 
 struct Usage {
   int64_t prompt_tokens = 0;  // vision tokens included
-  int64_t completion_tokens =
-      0;  // every generated token, the end token and those of a stop string included
+  // Every generated token, the end token and those of a stop string included.
+  int64_t completion_tokens = 0;
   int64_t vision_tokens = 0;
   int64_t images = 0;
-  int64_t cached_images =
-      0;  // found in the cache when the request was prepared or when its turn to encode came
+  // Found in the cache when the request was prepared or when its turn to encode came.
+  int64_t cached_images = 0;
 };
 
 // All from the request's admission unless said otherwise.

@@ -3,17 +3,14 @@
 //
 // Policy
 // - Images are encoded first come, first served, a bounded number per step so that running answers
-// keep their pace; images of
-//   several waiting requests share a step.
+//   keep their pace; images of several waiting requests share a step.
 // - A request is prefilled once its images are encoded (those of the same step count), a running
-// place is free and the pages
-//   for its worst case (prompt and max_tokens) can be reserved. So a running answer never waits for
-//   memory and is never thrown out.
+//   place is free and the pages for its worst case (prompt and max_tokens) can be reserved. So a
+//   running answer never waits for memory and is never thrown out.
 // - Among requests whose images are encoded the order is strictly that of arrival: when the oldest
-// of them waits for pages or
-//   a place, all younger ones wait behind it, so a large request cannot starve. Only a request
-//   whose own images are still being encoded may be overtaken, and encoding is first come, first
-//   served.
+//   of them waits for pages or a place, all younger ones wait behind it, so a large request cannot
+//   starve. Only a request whose own images are still being encoded may be overtaken, and encoding
+//   is first come, first served.
 // - Everything that runs is decoded in every step.
 #pragma once
 
@@ -34,8 +31,8 @@ struct SchedulerLimits {
   int32_t max_running = 0;
   int32_t max_waiting = 0;
   int32_t max_images_per_step = 0;
-  int32_t max_images_ahead =
-      0;  // encoded images held by waiting requests; the oldest request may exceed it
+  // Encoded images held by waiting requests; the oldest request may exceed it.
+  int32_t max_images_ahead = 0;
   int64_t max_prompt_rows_per_step = 0;
   int32_t pages = 0;
 };
