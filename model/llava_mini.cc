@@ -91,8 +91,8 @@ std::vector<EncodedImagePtr> LlavaMini::Encode(absl::Span<const ImageInput* cons
   const int64_t parts = images[0]->part_count(), side = config_.vision.image_size;
   at::Tensor pixels =
       at::empty({static_cast<int64_t>(images.size()), parts, side, side, 3}, at::kByte);
-  for (size_t i = 0; i < images.size(); ++i) {
-    TORCH_CHECK(static_cast<int64_t>(images[i]->parts.size()) == pixels[i].numel(),
+  for (int64_t i = 0; i < std::ssize(images); ++i) {
+    TORCH_CHECK(std::ssize(images[i]->parts) == pixels[i].numel(),
                 "images of one call have one resolution ratio and the tower's size");
     std::copy(images[i]->parts.begin(), images[i]->parts.end(), pixels[i].data_ptr<uint8_t>());
   }

@@ -11,7 +11,8 @@
 namespace llavamini {
 namespace {
 
-constexpr float kOut = -std::numeric_limits<float>::infinity();
+constexpr float kOut =
+    -std::numeric_limits<float>::infinity();  // the logit of what is never chosen
 
 // Larger first; of equals the lower id.
 struct ByLogit {
@@ -92,10 +93,10 @@ TokenId Draw(absl::Span<const float> logits, const SamplingContext& context) {
   std::vector<TokenId> ids = Candidates(logits, params);
   std::sort(ids.begin(), ids.end());
   constexpr double kNoiseRange = 27;  // of 32-bit uniforms: from -3.2 to 22.9
-  double largest = kOut;
+  double largest = -std::numeric_limits<double>::infinity();
   for (const TokenId id : ids)
     largest = std::max(largest, static_cast<double>(logits[id]) / params.temperature);
-  double best = kOut;
+  double best = -std::numeric_limits<double>::infinity();
   TokenId chosen = ids[0];
   int64_t block = -1;
   std::array<uint32_t, 4> words{};
@@ -116,10 +117,10 @@ TokenId Draw(absl::Span<const float> logits, const SamplingContext& context) {
 std::vector<TokenLogprob> Best(absl::Span<const float> logits, int32_t count, double log_sum) {
   std::vector<TokenId> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
-  const size_t kept = std::min<size_t>(count, ids.size());
+  const auto kept = std::min<ptrdiff_t>(count, std::ssize(ids));
   std::partial_sort(ids.begin(), ids.begin() + kept, ids.end(), ByLogit{logits});
   std::vector<TokenLogprob> best;
-  for (size_t i = 0; i < kept; ++i) {
+  for (ptrdiff_t i = 0; i < kept; ++i) {
     best.push_back({ids[i], static_cast<float>(logits[ids[i]] - log_sum)});
   }
   return best;
