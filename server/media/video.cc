@@ -106,7 +106,7 @@ absl::Status DecodeFrames(std::string_view bytes, const VideoFacts& facts,
   Picture picture;
   int64_t number = 0;
   size_t position = 0;
-  const absl::Status decoded = (*stream)->Decode([&](const AVFrame& frame) {
+  absl::Status decoded = (*stream)->Decode([&](const AVFrame& frame) {
     if (number >= facts.frames) return CorruptVideo();
     const bool wanted = position < frames.size() && frames[position] == number;
     ++number;
