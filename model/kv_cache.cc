@@ -12,11 +12,6 @@ KvCache::KvCache(const ModelConfig& config, int32_t pages, const at::TensorOptio
   }
 }
 
-int64_t KvCacheBytes(const ModelConfig& config, int32_t pages, int64_t element_size) {
-  return 2 * config.num_hidden_layers * pages * kPageTokens * config.num_key_value_heads *
-         config.head_dim * element_size;
-}
-
 void AppendSlots(absl::Span<const int32_t> pages, int64_t first, int64_t count,
                  std::vector<int64_t>& slots) {
   for (int64_t row = first; row < first + count; ++row) {

@@ -20,9 +20,6 @@ struct KvCache {
   std::vector<at::Tensor> values;
 };
 
-// Bytes that a cache of `pages` pages takes.
-int64_t KvCacheBytes(const ModelConfig& config, int32_t pages, int64_t element_size);
-
 // Where rows first … first + count - 1 of a sequence lie: page · kPageTokens + row, appended to
 // `slots`.
 void AppendSlots(absl::Span<const int32_t> pages, int64_t first, int64_t count,

@@ -1,5 +1,3 @@
-#include <limits>
-
 #include "model/ops.h"
 
 namespace llavamini::ops {

@@ -1,4 +1,3 @@
-#include <openssl/sha.h>
 
 #include <algorithm>
 #include <array>
@@ -11,23 +10,13 @@
 #include "model/image/picture.h"
 #include "nlohmann/json.hpp"
 #include "tests/model/image/made_picture.h"
+#include "tests/sha256.h"
 
 namespace llavamini {
 namespace {
 
 using testing::Each;
 using testing::ElementsAre;
-
-std::string Sha256(const std::vector<uint8_t>& bytes) {
-  std::array<uint8_t, SHA256_DIGEST_LENGTH> digest;
-  SHA256(bytes.data(), bytes.size(), digest.data());
-  std::string text;
-  for (const uint8_t byte : digest) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
-}
 
 nlohmann::json Goldens(const char* table) {
   std::ifstream file(LLAVAMINI_SOURCE_DIR "/tests/golden/image_goldens.json");

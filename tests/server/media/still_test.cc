@@ -1,7 +1,5 @@
 #include "server/media/still.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
 #include <array>
 #include <fstream>
@@ -12,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/sha256.h"
 
 namespace llavamini {
 namespace {
@@ -33,17 +32,6 @@ std::string MediaFile(const std::string& name) {
 nlohmann::json Goldens() {
   return nlohmann::json::parse(ReadFile(LLAVAMINI_SOURCE_DIR "/tests/golden/media_goldens.json"))
       .at("files");
-}
-
-std::string Sha256(const std::vector<uint8_t>& bytes) {
-  std::array<uint8_t, SHA256_DIGEST_LENGTH> digest;
-  SHA256(bytes.data(), bytes.size(), digest.data());
-  std::string text;
-  for (const uint8_t byte : digest) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
 }
 
 std::string NameOf(std::optional<MediaFailure> failure) {

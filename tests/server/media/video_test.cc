@@ -1,8 +1,6 @@
 // Video files against PyAV, and files that are cut off, damaged or no video at all.
 #include "server/media/video.h"
 
-#include <openssl/sha.h>
-
 #include <array>
 #include <fstream>
 #include <iterator>
@@ -12,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "server/media/video_sampling.h"
+#include "tests/sha256.h"
 
 namespace llavamini {
 namespace {
@@ -31,17 +30,6 @@ nlohmann::json Goldens(const std::string& section) {
       nlohmann::json::parse(ReadFile("tests/golden/video_goldens.json")).at(section);
   EXPECT_GT(rows.size(), 10u) << section;
   return rows;
-}
-
-std::string Sha256(const std::vector<uint8_t>& bytes) {
-  std::array<uint8_t, SHA256_DIGEST_LENGTH> digest;
-  SHA256(bytes.data(), bytes.size(), digest.data());
-  std::string text;
-  for (const uint8_t byte : digest) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
 }
 
 std::string NameOf(const absl::Status& status) {
