@@ -1,9 +1,7 @@
 #include "client/arguments.h"
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
@@ -11,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/option_words.h"
 
 namespace llavamini::client {
 namespace {
@@ -224,29 +223,14 @@ class Parser {
   }
 
   absl::Status TakeOption(const std::string& word) {
-    const size_t equals = word.find('=');
-    const std::string name = word.substr(0, equals);
-    const auto* option = std::find_if(kOptions.begin(), kOptions.end(),
-                                      [&](const Option& each) { return name == each.name; });
-    if (option == kOptions.end()) {
+    const std::string name = OptionName(word);
+    const Option* option = FindOption(absl::MakeConstSpan(kOptions), name);
+    if (option == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat("unknown option ", name));
     }
     used_.push_back(option);
-    const bool takes_value = *option->value != '\0';
-    std::string value;
-    if (equals != std::string::npos) {
-      if (!takes_value) return absl::InvalidArgumentError(absl::StrCat(name, " takes no value"));
-      value = word.substr(equals + 1);
-    } else if (takes_value) {
-      if (next_ == words_.size()) {
-        return absl::InvalidArgumentError(absl::StrCat(name, " needs ", option->value));
-      }
-      value = words_[next_++];
-    }
-    if (!option->apply(value, arguments_)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(name, " takes ", option->value, ", not '", value, "'"));
-    }
+    absl::Status status = ApplyOption(*option, word, words_, &next_, arguments_);
+    if (!status.ok()) return status;
     if (name == "--frames") TakeMoreFrames();
     return absl::OkStatus();
   }

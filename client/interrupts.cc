@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "client/exit_code.h"
 
 namespace llavamini::client {
@@ -40,22 +42,25 @@ void Interrupts::Watch() {
     if (ending_) return;
     if (signal != SIGINT) continue;
     absl::MutexLock lock(&mutex_);
-    if (context_ == nullptr) _exit(kExitInterrupted);
+    if (!interrupt_) _exit(kExitInterrupted);
     interrupted_ = true;
-    context_->TryCancel();
+    interrupt_();
   }
 }
 
 Interrupts::Scope::Scope(Interrupts* interrupts, grpc::ClientContext* context)
+    : Scope(interrupts, [context] { context->TryCancel(); }) {}
+
+Interrupts::Scope::Scope(Interrupts* interrupts, std::function<void()> interrupt)
     : interrupts_(interrupts) {
   absl::MutexLock lock(&interrupts_->mutex_);
-  interrupts_->context_ = context;
+  interrupts_->interrupt_ = std::move(interrupt);
   interrupts_->interrupted_ = false;
 }
 
 Interrupts::Scope::~Scope() {
   absl::MutexLock lock(&interrupts_->mutex_);
-  interrupts_->context_ = nullptr;
+  interrupts_->interrupt_ = nullptr;
 }
 
 bool Interrupts::Scope::interrupted() const {

@@ -4,6 +4,7 @@
 #include <grpcpp/client_context.h>
 
 #include <atomic>
+#include <functional>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -20,10 +21,12 @@ class Interrupts {
   Interrupts(const Interrupts&) = delete;
   Interrupts& operator=(const Interrupts&) = delete;
 
-  // While it lives, Ctrl-C cancels this call. One at a time.
+  // While it lives, Ctrl-C cancels this call, or does what it is told: on the waiting thread, as
+  // often as it is pressed. One at a time.
   class Scope {
    public:
     Scope(Interrupts* interrupts, grpc::ClientContext* context);
+    Scope(Interrupts* interrupts, std::function<void()> interrupt);
     ~Scope();
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
@@ -37,7 +40,7 @@ class Interrupts {
   void Watch();
 
   mutable absl::Mutex mutex_;
-  grpc::ClientContext* context_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  std::function<void()> interrupt_ ABSL_GUARDED_BY(mutex_);
   bool interrupted_ ABSL_GUARDED_BY(mutex_) = false;
   std::atomic<bool> ending_ = false;
   std::thread watcher_;

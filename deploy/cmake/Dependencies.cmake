@@ -9,6 +9,7 @@ find_package(OpenSSL REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(JPEG REQUIRED)
 find_package(PNG REQUIRED)
+find_package(ZLIB REQUIRED)
 pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp libwebpdemux)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++)
@@ -21,6 +22,11 @@ endif()
 set(torch_lib ${LLAVAMINI_TORCH}/lib)
 if(NOT EXISTS ${torch_lib}/libtorch_cpu.so)
   message(FATAL_ERROR "LLAVAMINI_TORCH: no lib/libtorch_cpu.so in ${LLAVAMINI_TORCH}")
+endif()
+
+file(GLOB torch_openmp ${torch_lib}/libgomp*.so*)
+if(NOT torch_openmp)
+  set(torch_openmp gomp)
 endif()
 
 set(LLAVAMINI_WITH_CUDA OFF)
@@ -42,7 +48,8 @@ target_link_options(torch_libraries INTERFACE -Wl,-rpath,${torch_lib})
 if(LLAVAMINI_WITH_CUDA)
   set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE} CACHE FILEPATH "nvcc")
   enable_language(CUDA)
-  set(CMAKE_CUDA_ARCHITECTURES 80 89 90)
+  set(CMAKE_CUDA_ARCHITECTURES ${LLAVAMINI_CUDA_ARCHITECTURES})
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # as LibTorch does: one runtime in the process
   set(CMAKE_CUDA_STANDARD 17)  # the newest that CMake 3.25 knows of nvcc
   # --no-as-needed: nothing refers to libtorch_cuda by name, it registers its operators when loaded.
   target_link_libraries(torch_libraries INTERFACE
