@@ -6,17 +6,24 @@ namespace {
 constexpr char kPrefix[] = "model.vision_tower.vision_tower.vision_model.";
 
 Linear LoadQkv(Checkpoint& checkpoint, const std::string& prefix, int64_t width) {
-  return Fuse({LoadLinear(checkpoint, prefix + "q_proj", width, width, /*with_bias=*/true),
-               LoadLinear(checkpoint, prefix + "k_proj", width, width, /*with_bias=*/true),
-               LoadLinear(checkpoint, prefix + "v_proj", width, width, /*with_bias=*/true)});
+  return LoadStacked(checkpoint, {prefix + "q_proj", prefix + "k_proj", prefix + "v_proj"}, width,
+                     {width, width, width}, /*with_bias=*/true);
 }
 
-// The convolution as a product: its stride equals its size.
+// Elements of a patch as a row of a product, whose rows begin at multiples of 16 bytes.
+int64_t PatchWidth(const VisionConfig& config) {
+  return (3 * config.patch_size * config.patch_size + 7) / 8 * 8;
+}
+
+// The convolution as a product: its stride equals its size. Columns behind the kernel's are zeros.
 Linear LoadPatchEmbedding(Checkpoint& checkpoint, const VisionConfig& config) {
   const at::Tensor kernel =
       checkpoint.Take(std::string(kPrefix) + "embeddings.patch_embedding.weight",
                       {config.hidden_size, 3, config.patch_size, config.patch_size});
-  return {kernel.defined() ? kernel.flatten(1) : kernel, {}};
+  if (!kernel.defined()) return {};
+  const int64_t elements = 3 * config.patch_size * config.patch_size;
+  return {
+      ops::Packed({at::constant_pad_nd(kernel.flatten(1), {0, PatchWidth(config) - elements})})};
 }
 
 // Blocks behind the features are in the file, but never run: checked, not loaded.
@@ -51,18 +58,20 @@ ClipBlock::ClipBlock(Checkpoint& checkpoint, const std::string& prefix, const Vi
       fc2(LoadLinear(checkpoint, prefix + "mlp.fc2", config.intermediate_size, config.hidden_size,
                      /*with_bias=*/true)) {}
 
-at::Tensor ClipBlock::operator()(const at::Tensor& x) const {
-  const auto projected =
-      qkv(attention_norm(x)).unflatten(-1, {3, heads, -1}).permute({2, 0, 3, 1, 4});
-  const at::Tensor attended = at::scaled_dot_product_attention(projected[0], projected[1],
-                                                               projected[2])  // [N, heads, P+1, d]
-                                  .transpose(1, 2)
-                                  .flatten(2);
-  const at::Tensor y = x + out(attended);
-  const at::Tensor inner = fc1(mlp_norm(y));
-  const at::Tensor active =
-      hidden_act == HiddenAct::kQuickGelu ? inner * at::sigmoid(1.702 * inner) : at::gelu(inner);
-  return y + fc2(active);
+at::Tensor ClipBlock::operator()(const at::Tensor& x, const ops::Segments& pictures) const {
+  const at::Tensor rows = qkv(attention_norm(x));
+  const ops::HeadShape shape{heads, heads, x.size(1) / heads};
+  const at::Tensor attended =
+      ops::AttendSegments(shape.Queries(rows), shape.Keys(rows), shape.Values(rows), pictures,
+                          /*causal=*/false);
+  const at::Tensor y = out.Add(attended, x);
+  at::Tensor inner = fc1(mlp_norm(y));
+  if (hidden_act == HiddenAct::kQuickGelu) {
+    ops::QuickGelu(inner);
+  } else {
+    ops::Gelu(inner);
+  }
+  return fc2.Add(inner, y);
 }
 
 ClipTower::ClipTower(Checkpoint& checkpoint, const ModelConfig& config)
@@ -89,27 +98,32 @@ ClipTower::ClipTower(Checkpoint& checkpoint, const ModelConfig& config)
   }
   if (!class_embedding_.defined()) return;
   const auto options = class_embedding_.options().dtype(at::kFloat);
-  mean_ = at::tensor({0.48145466, 0.4578275, 0.40821073}, at::kFloat).to(options);
-  deviation_ = at::tensor({0.26862954, 0.26130258, 0.27577711}, at::kFloat).to(options);
+  scale_.mean = at::tensor({0.48145466, 0.4578275, 0.40821073}, at::kFloat).to(options);
+  scale_.deviation = at::tensor({0.26862954, 0.26130258, 0.27577711}, at::kFloat).to(options);
 }
 
-at::Tensor ClipTower::Embed(const at::Tensor& parts) const {
-  const int64_t grid = config_.grid(), patch = config_.patch_size;
-  const at::Tensor pixels = (parts.to(at::kFloat) * (1.0 / 255.0) - mean_) / deviation_;
-  const at::Tensor patches = pixels.narrow(1, 0, grid * patch)
-                                 .narrow(2, 0, grid * patch)
-                                 .reshape({-1, grid, patch, grid, patch, 3})
-                                 .permute({0, 1, 3, 5, 2, 4})
-                                 .reshape({-1, grid * grid, 3 * patch * patch})
-                                 .to(class_embedding_.scalar_type());
-  const at::Tensor first = class_embedding_.expand({patches.size(0), 1, -1});
-  return at::cat({first, patch_embedding_(patches)}, 1) + position_embedding_;
+at::Tensor ClipTower::Embed(const at::Tensor& pictures) const {
+  const at::Tensor patches =
+      ops::Patches(pictures, scale_, {config_.grid(), config_.patch_size, PatchWidth(config_)},
+                   class_embedding_.scalar_type());
+  return ops::LayerNormPictures(class_embedding_, patch_embedding_(patches), position_embedding_,
+                                pre_norm_.weight, pre_norm_.bias, pre_norm_.eps);
 }
 
-at::Tensor ClipTower::operator()(const at::Tensor& parts) const {
-  at::Tensor x = pre_norm_(Embed(parts));
-  for (const ClipBlock& block : blocks_) x = block(x);
-  return x.slice(1, 1);
+at::Tensor ClipTower::RunBlocks(at::Tensor x, int64_t first, int64_t last,
+                                const ops::Segments& pictures) const {
+  for (int64_t i = first; i < last; ++i) x = blocks_[i](x, pictures);
+  return x;
+}
+
+at::Tensor ClipTower::Features(const at::Tensor& x) const {
+  return x.unflatten(0, {-1, rows()}).slice(1, 1);
+}
+
+at::Tensor ClipTower::operator()(const at::Tensor& pictures) const {
+  const std::vector<int64_t> counts(pictures.size(0), rows());
+  const ops::Segments segments = ops::MakeSegments(counts, counts, pictures.device());
+  return Features(RunBlocks(Embed(pictures), 0, block_count(), segments));
 }
 
 }  // namespace llavamini

@@ -6,6 +6,7 @@
 
 #include "model/checkpoint/model_config.h"
 #include "model/layers.h"
+#include "model/ops.h"
 
 namespace llavamini {
 
@@ -13,7 +14,8 @@ namespace llavamini {
 struct ClipBlock {
   ClipBlock(Checkpoint& checkpoint, const std::string& prefix, const VisionConfig& config);
 
-  at::Tensor operator()(const at::Tensor& x) const;  // [N, P+1, Dv] → as x
+  // x [N·(P+1), Dv], each picture's rows adjacent → as x.
+  at::Tensor operator()(const at::Tensor& x, const ops::Segments& pictures) const;
 
   int64_t heads;
   HiddenAct hidden_act;
@@ -29,20 +31,28 @@ class ClipTower {
  public:
   ClipTower(Checkpoint& checkpoint, const ModelConfig& config);
 
-  // uint8 [N, side, side, 3] → patch features [N, P, Dv], rows of patches from the top left, CLS
-  // dropped.
-  at::Tensor operator()(const at::Tensor& parts) const;
+  int64_t rows() const { return config_.patches() + 1; }  // of a picture inside: CLS, patches
+  int64_t block_count() const { return static_cast<int64_t>(blocks_.size()); }
+
+  // uint8 [N, side, side, 3] → [N·(P+1), Dv], CLS first.
+  at::Tensor Embed(const at::Tensor& pictures) const;
+  // Blocks first … last - 1. pictures: N runs of P+1 rows.
+  at::Tensor RunBlocks(at::Tensor x, int64_t first, int64_t last,
+                       const ops::Segments& pictures) const;
+  // → patch features [N, P, Dv], rows of patches from the top left, CLS dropped.
+  at::Tensor Features(const at::Tensor& x) const;
+
+  // All of it.
+  at::Tensor operator()(const at::Tensor& pictures) const;
 
  private:
-  at::Tensor Embed(const at::Tensor& parts) const;  // → [N, P+1, Dv], CLS first
-
   VisionConfig config_;
-  Linear patch_embedding_;         // in: 3 · patch · patch
+  Linear patch_embedding_;         // in: 3 · patch · patch, then zeros
   at::Tensor class_embedding_;     // [Dv]
   at::Tensor position_embedding_;  // [P+1, Dv]
   LayerNorm pre_norm_;
   std::vector<ClipBlock> blocks_;  // those that are run
-  at::Tensor mean_, deviation_;    // [3], of pixels in 0 … 1
+  ops::PixelScale scale_;
 };
 
 }  // namespace llavamini

@@ -1,6 +1,8 @@
 #include "model/compressor.h"
 
-#include <algorithm>
+#include <cmath>
+
+#include "model/ops.h"
 
 namespace llavamini {
 namespace {
@@ -37,7 +39,8 @@ Compressor::Compressor(Checkpoint& checkpoint, const ModelConfig& config)
   const auto biases = bias.chunk(3);
   const Linear query{weights[0], biases[0]};
   query_ = query(query_norm(learned) + position_).unflatten(-1, {kHeads, -1}).transpose(0, 1);
-  key_value_ = {weight.slice(0, width).contiguous(), bias.slice(0, width).contiguous()};
+  key_value_ = {
+      ops::Packed({weight.slice(0, width).contiguous(), bias.slice(0, width).contiguous()})};
   for (const int64_t ratio : ServedRatios(config)) {
     key_positions_[ratio] = at::linear(KeyPositions(ratio * config.vision.grid()), weights[1]);
   }
@@ -61,7 +64,11 @@ at::Tensor Compressor::operator()(const at::Tensor& patches, int64_t resolution_
   };
   const at::Tensor k = heads_first(projected[0] + key_positions_.at(resolution_ratio));
   const at::Tensor query = query_.expand({patches.size(0), -1, -1, -1});
-  const at::Tensor attended = at::scaled_dot_product_attention(query, k, heads_first(projected[1]));
+  // Written out: with so few queries a fused attention gains nothing, and this can be captured.
+  const double scale = 1.0 / std::sqrt(static_cast<double>(k.size(-1)));
+  const at::Tensor weights =
+      at::softmax(at::matmul(query * scale, k.transpose(-1, -2)), -1, at::kFloat);
+  const at::Tensor attended = at::matmul(weights.to(k.scalar_type()), heads_first(projected[1]));
   return out_(attended.transpose(1, 2).flatten(2));
 }
 
@@ -72,7 +79,9 @@ Projector::Projector(Checkpoint& checkpoint, const ModelConfig& config)
                         /*with_bias=*/true)) {}
 
 at::Tensor Projector::operator()(const at::Tensor& features) const {
-  return second(at::gelu(first(features)));
+  at::Tensor inner = first(features);
+  ops::Gelu(inner);
+  return second(inner);
 }
 
 }  // namespace llavamini

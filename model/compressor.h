@@ -20,8 +20,8 @@ class Compressor {
   at::Tensor operator()(const at::Tensor& patches, int64_t resolution_ratio) const;
 
  private:
-  at::Tensor KeyPositions(
-      int64_t grid) const;  // [grid² or 1, Dv]: pos_embed resized, bicubic, in float32
+  // [grid² or 1, Dv]: pos_embed resized, bicubic, in float32.
+  at::Tensor KeyPositions(int64_t grid) const;
 
   ModelConfig config_;
   LayerNorm key_value_norm_;
@@ -29,8 +29,8 @@ class Compressor {
   Linear key_value_;     // keys, then values
   Linear out_;
   at::Tensor query_;  // the projected queries [heads, C, Dv / heads]
-  std::map<int64_t, at::Tensor>
-      key_positions_;  // by ratio: what the positions add to the projected keys, [P' or 1, Dv]
+  // By ratio: what the positions add to the projected keys, [P' or 1, Dv].
+  std::map<int64_t, at::Tensor> key_positions_;
 };
 
 // Linear, GELU (erf), Linear.

@@ -1,8 +1,12 @@
 #include "model/kv_cache.h"
 
+#include "model/llama.h"
+#include "model/upload.h"
+
 namespace llavamini {
 
-KvCache::KvCache(const ModelConfig& config, int32_t pages, const at::TensorOptions& options) {
+KvCache::KvCache(const ModelConfig& config, int32_t pages, int32_t places,
+                 int64_t max_context_tokens, const at::TensorOptions& options) {
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     for (auto* tensors : {&keys, &values}) {
       // Zeros, not garbage: rows beyond a sequence's length are masked, and 0 · NaN would not be.
@@ -10,13 +14,17 @@ KvCache::KvCache(const ModelConfig& config, int32_t pages, const at::TensorOptio
           at::zeros({pages, kPageTokens, config.num_key_value_heads, config.head_dim}, options));
     }
   }
+  const int64_t most = (max_context_tokens + kPageTokens - 1) / kPageTokens;
+  page_table = at::zeros({places, most}, options.dtype(at::kInt));
+  workspace =
+      at::zeros({ops::AttendWorkspace(places, HeadShapeOf(config))}, options.dtype(at::kFloat));
 }
 
-void AppendSlots(absl::Span<const int32_t> pages, int64_t first, int64_t count,
-                 std::vector<int64_t>& slots) {
-  for (int64_t row = first; row < first + count; ++row) {
-    slots.push_back(int64_t{pages.at(row / kPageTokens)} * kPageTokens + row % kPageTokens);
-  }
+void KvCache::SetPages(Place place, absl::Span<const int32_t> pages) {
+  TORCH_CHECK(static_cast<int64_t>(pages.size()) <= page_table.size(1), "pages of one context");
+  page_table[place]
+      .narrow(0, 0, static_cast<int64_t>(pages.size()))
+      .copy_(Upload(pages.data(), pages.size(), page_table.device()), /*non_blocking=*/true);
 }
 
 }  // namespace llavamini

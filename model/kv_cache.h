@@ -1,5 +1,5 @@
-// The language model's keys and values in pages of kPageTokens rows, sized once at start. Owned and
-// used by the engine's thread.
+// The language model's keys and values in pages of kPageTokens rows, and the pages that each place
+// has; sized once at start. Owned and used by the thread that owns the model.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,16 +13,17 @@
 namespace llavamini {
 
 struct KvCache {
-  KvCache(const ModelConfig& config, int32_t pages, const at::TensorOptions& options);
+  KvCache(const ModelConfig& config, int32_t pages, int32_t places, int64_t max_context_tokens,
+          const at::TensorOptions& options);
+
+  // Gives a place its pages; what is in flight before this call still sees the earlier ones.
+  void SetPages(Place place, absl::Span<const int32_t> pages);
 
   // Per layer: [pages, kPageTokens, Hkv, d].
   std::vector<at::Tensor> keys;
   std::vector<at::Tensor> values;
+  at::Tensor page_table;  // int32 [places, most pages of a sequence]
+  at::Tensor workspace;   // of ops::AttendPages
 };
-
-// Where rows first … first + count - 1 of a sequence lie: page · kPageTokens + row, appended to
-// `slots`.
-void AppendSlots(absl::Span<const int32_t> pages, int64_t first, int64_t count,
-                 std::vector<int64_t>& slots);
 
 }  // namespace llavamini

@@ -1,39 +1,58 @@
 // The LLaMA trunk over packed rows of embeddings, with its paged key-value cache. Used by the
-// engine's thread.
+// thread that owns the model.
 #pragma once
 
 #include <vector>
 
-#include "absl/types/span.h"
 #include "model/kv_cache.h"
 #include "model/llama.h"
+#include "model/ops.h"
 
 namespace llavamini {
 
+// The rows of one step: which sequence each belongs to and where in it, and how they attend.
+struct StepRows {
+  enum class Attention {
+    kNewest,    // every row is the newest of its sequence
+    kPages,     // prompts (of at most kMostPagedPromptRows rows), then newest rows
+    kSegments,  // newest rows first, then whole prompts, which attend among themselves
+  };
+  Attention attention = Attention::kNewest;
+  at::Tensor places;         // int32 [N]; below 0: padding
+  at::Tensor positions;      // int32 [N]
+  at::Tensor slots;          // int64 [N] on a CPU (see ops::PagedRows)
+  at::Tensor sample_rows;    // int32 [S], rows that lead to logits; undefined: all
+  int64_t newest_rows = 0;   // kSegments: how many stand first
+  ops::Segments prompts;     // kSegments: the rest; kPages: the first rows, when there is a kernel
+  at::Tensor newest_places;  // int32 [N], kPages with prompts: places of newest rows only
+};
+
+// Prompts of up to so many rows share steps with newest rows. (Where there is no kernel for both,
+// their rows attend one by one, as newest rows do: all in one split.)
+inline constexpr int64_t kMostPagedPromptRows = 256;
+
 class LanguageModel {
  public:
-  LanguageModel(Checkpoint& checkpoint, const ModelConfig& config, const Rope& rope);
+  // fp8: the layers' products in e4m3; embedding and lm_head stay as they are.
+  LanguageModel(Checkpoint& checkpoint, const ModelConfig& config, ops::RopeTable rope,
+                bool fp8 = false);
 
-  // Ids [N] → plain embeddings [N, D].
-  at::Tensor Embed(const at::Tensor& ids) const;
+  const at::Tensor& embedding() const { return embedding_; }  // [V, D]
+  const ops::HeadShape& heads() const { return heads_; }
 
-  // Prompts, each from its position 0: the rows of all of them packed as x [N, D], `lengths` rows
-  // each; fills their pages. → logits of the last row of each, [prompts, V].
-  at::Tensor Prefill(at::Tensor x, absl::Span<const int64_t> lengths,
-                     absl::Span<const absl::Span<const int32_t>> pages, KvCache& cache) const;
-
-  // One row per sequence, x [N, D], at `positions`; fills its slot. → logits [N, V].
-  at::Tensor Decode(at::Tensor x, absl::Span<const int32_t> positions,
-                    absl::Span<const absl::Span<const int32_t>> pages, KvCache& cache) const;
+  // x [N, D]; fills the rows' slots. → logits [S, V].
+  at::Tensor Forward(at::Tensor x, const StepRows& rows, KvCache& cache) const;
 
  private:
-  at::Tensor Head(const at::Tensor& x) const;  // final norm and logits
+  at::Tensor Attend(at::Tensor& qkv, const StepRows& rows, const ops::PagedRows& paged,
+                    const at::Tensor& workspace) const;
 
-  at::Tensor embedding_;  // [V, D]
+  ops::HeadShape heads_;
+  ops::RopeTable rope_;
+  at::Tensor embedding_;
   std::vector<LlamaLayer> layers_;
   RmsNorm norm_;
   Linear head_;
-  Rope rope_;
 };
 
 }  // namespace llavamini

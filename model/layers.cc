@@ -1,23 +1,33 @@
 #include "model/layers.h"
 
-#include "model/ops.h"
+#include <utility>
 
 namespace llavamini {
 
-at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+at::Tensor Linear::operator()(const at::Tensor& x) const { return ops::Linear(x, *this, {}); }
+
+at::Tensor Linear::Add(const at::Tensor& x, const at::Tensor& residual) const {
+  return ops::Linear(x, *this, residual);
+}
 
 at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
-  return at::layer_norm(x, {weight.size(0)}, weight, bias, eps);
+  return ops::LayerNorm(x, weight, bias, eps);
 }
 
 at::Tensor RmsNorm::operator()(const at::Tensor& x) const { return ops::RmsNorm(x, weight, eps); }
+
+void Quantize(Linear& linear) {
+  if (linear.weight.defined()) {
+    static_cast<ops::Weights&>(linear) = ops::Quantized(std::move(linear));
+  }
+}
 
 Linear LoadLinear(Checkpoint& checkpoint, const std::string& prefix, int64_t in, int64_t out,
                   bool with_bias) {
   Linear linear;
   linear.weight = checkpoint.Take(prefix + ".weight", {out, in});
   if (with_bias) linear.bias = checkpoint.Take(prefix + ".bias", {out});
-  return linear;
+  return {ops::Packed(linear)};
 }
 
 LayerNorm LoadLayerNorm(Checkpoint& checkpoint, const std::string& prefix, int64_t width,
@@ -30,14 +40,17 @@ RmsNorm LoadRmsNorm(Checkpoint& checkpoint, const std::string& prefix, int64_t w
   return {checkpoint.Take(prefix + ".weight", {width}), eps};
 }
 
-Linear Fuse(const std::vector<Linear>& parts) {
-  std::vector<at::Tensor> weights, biases;
-  for (const Linear& part : parts) {
-    if (!part.weight.defined()) return {};  // the checkpoint keeps the failure
-    weights.push_back(part.weight);
-    if (part.bias.defined()) biases.push_back(part.bias);
+Linear LoadStacked(Checkpoint& checkpoint, const std::vector<std::string>& prefixes, int64_t in,
+                   const std::vector<int64_t>& outs, bool with_bias) {
+  std::vector<std::string> weights, biases;
+  for (const std::string& prefix : prefixes) {
+    weights.push_back(prefix + ".weight");
+    biases.push_back(prefix + ".bias");
   }
-  return {at::cat(weights), biases.empty() ? at::Tensor() : at::cat(biases)};
+  Linear linear;
+  linear.weight = checkpoint.TakeRows(weights, outs, {in});
+  if (with_bias) linear.bias = checkpoint.TakeRows(biases, outs, {});
+  return {ops::Packed(linear)};
 }
 
 }  // namespace llavamini

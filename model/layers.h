@@ -8,15 +8,15 @@
 #include <vector>
 
 #include "model/checkpoint/checkpoint.h"
+#include "model/ops.h"
 
 namespace llavamini {
 
 // y = x Wᵀ + b.
-struct Linear {
-  at::Tensor weight;  // [out, in]
-  at::Tensor bias;    // [out], or undefined
-
+struct Linear : ops::Weights {
   at::Tensor operator()(const at::Tensor& x) const;  // [.., in] → [.., out]
+  // The same plus residual [.., out].
+  at::Tensor Add(const at::Tensor& x, const at::Tensor& residual) const;
 };
 
 // Mean and variance over the last dimension.
@@ -36,13 +36,19 @@ struct RmsNorm {
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
+// Its weight in e4m3 from here on, the one that it came with let go; what could not be loaded stays
+// undefined.
+void Quantize(Linear& linear);
+
 Linear LoadLinear(Checkpoint& checkpoint, const std::string& prefix, int64_t in, int64_t out,
                   bool with_bias);
 LayerNorm LoadLayerNorm(Checkpoint& checkpoint, const std::string& prefix, int64_t width,
                         double eps);
 RmsNorm LoadRmsNorm(Checkpoint& checkpoint, const std::string& prefix, int64_t width, double eps);
 
-// Several layers of the same input as one product; their outputs stand one after another.
-Linear Fuse(const std::vector<Linear>& parts);
+// Several layers of the same input as one product; their outputs, of `outs` each, stand one after
+// another.
+Linear LoadStacked(Checkpoint& checkpoint, const std::vector<std::string>& prefixes, int64_t in,
+                   const std::vector<int64_t>& outs, bool with_bias);
 
 }  // namespace llavamini

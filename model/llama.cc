@@ -1,91 +1,95 @@
 #include "model/llama.h"
 
-#include <cmath>
 #include <numbers>
-
-#include "model/ops.h"
 
 namespace llavamini {
 namespace {
 
+// Rows of many positions go through the MLP in slices: its inner rows are by far the widest.
+constexpr int64_t kMostMlpRows = 16384;
+
 Linear LoadQkv(Checkpoint& checkpoint, const std::string& prefix, const ModelConfig& config) {
-  const int64_t width = config.hidden_size, d = config.head_dim;
-  const auto load = [&](const char* name, int64_t heads) {
-    return LoadLinear(checkpoint, prefix + name, width, heads * d, /*with_bias=*/false);
-  };
-  return Fuse({load("q_proj", config.num_attention_heads),
-               load("k_proj", config.num_key_value_heads),
-               load("v_proj", config.num_key_value_heads)});
+  const int64_t d = config.head_dim;
+  return LoadStacked(checkpoint, {prefix + "q_proj", prefix + "k_proj", prefix + "v_proj"},
+                     config.hidden_size,
+                     {config.num_attention_heads * d, config.num_key_value_heads * d,
+                      config.num_key_value_heads * d},
+                     /*with_bias=*/false);
 }
 
-Linear LoadGateUp(Checkpoint& checkpoint, const std::string& prefix, const ModelConfig& config) {
-  const auto load = [&](const char* name) {
-    return LoadLinear(checkpoint, prefix + name, config.hidden_size, config.intermediate_size,
-                      /*with_bias=*/false);
-  };
-  return Fuse({load("gate_proj"), load("up_proj")});
+Linear Kept(Linear linear, bool fp8) {
+  if (fp8) Quantize(linear);
+  return linear;
+}
+
+// Frequencies of the pairs, float32 [d/2].
+at::Tensor Frequencies(const ModelConfig& config) {
+  const at::Tensor exponent =
+      at::arange(0, config.head_dim, 2, at::kFloat) / static_cast<double>(config.head_dim);
+  const at::Tensor frequency = at::pow(config.rope_theta, exponent.neg());
+  if (!config.rope_scaling) return frequency;
+  const RopeScaling& scaling = *config.rope_scaling;
+  const double original = static_cast<double>(scaling.original_max_position_embeddings);
+  const at::Tensor turns =
+      frequency * (original / (2 * std::numbers::pi));  // within the original context
+  const at::Tensor keep =
+      ((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor))
+          .clamp(0, 1);
+  return frequency * (keep + (1 - keep) / scaling.factor);
 }
 
 }  // namespace
 
-Rope::Rope(const ModelConfig& config, at::Device device) {
-  const at::Tensor exponent =
-      at::arange(0, config.head_dim, 2, at::kFloat) / static_cast<double>(config.head_dim);
-  at::Tensor frequency = at::pow(config.rope_theta, exponent.neg());
-  if (config.rope_scaling) {
-    const RopeScaling& scaling = *config.rope_scaling;
-    const double original = static_cast<double>(scaling.original_max_position_embeddings);
-    const at::Tensor turns =
-        frequency * (original / (2 * std::numbers::pi));  // within the original context
-    const at::Tensor keep =
-        ((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor))
-            .clamp(0, 1);
-    frequency = frequency * (keep + (1 - keep) / scaling.factor);
-  }
-  frequencies_ = frequency.to(device);
+ops::RopeTable MakeRope(const ModelConfig& config, int64_t positions, at::Device device) {
+  const at::Tensor angles = at::arange(positions, at::kFloat).unsqueeze(1) * Frequencies(config);
+  return {angles.cos().to(device), angles.sin().to(device)};
 }
 
-RopeRows Rope::operator()(const at::Tensor& positions) const {
-  const at::Tensor angles = positions.to(at::kFloat).unsqueeze(1) * frequencies_;
-  return {angles.cos(), angles.sin()};
+ops::HeadShape HeadShapeOf(const ModelConfig& config) {
+  return {config.num_attention_heads, config.num_key_value_heads, config.head_dim};
 }
 
-LlamaLayer::LlamaLayer(Checkpoint& checkpoint, const std::string& prefix, const ModelConfig& config)
-    : query_heads(config.num_attention_heads),
-      key_value_heads(config.num_key_value_heads),
-      head_dim(config.head_dim),
-      attention_norm(LoadRmsNorm(checkpoint, prefix + "input_layernorm", config.hidden_size,
+LlamaLayer::LlamaLayer(Checkpoint& checkpoint, const std::string& prefix, const ModelConfig& config,
+                       bool fp8)
+    : attention_norm(LoadRmsNorm(checkpoint, prefix + "input_layernorm", config.hidden_size,
                                  config.rms_norm_eps)),
-      qkv(LoadQkv(checkpoint, prefix + "self_attn.", config)),
-      out(LoadLinear(checkpoint, prefix + "self_attn.o_proj", query_heads * head_dim,
-                     config.hidden_size, /*with_bias=*/false)),
+      qkv(Kept(LoadQkv(checkpoint, prefix + "self_attn.", config), fp8)),
+      out(Kept(LoadLinear(checkpoint, prefix + "self_attn.o_proj",
+                          config.num_attention_heads * config.head_dim, config.hidden_size,
+                          /*with_bias=*/false),
+               fp8)),
       mlp_norm(LoadRmsNorm(checkpoint, prefix + "post_attention_layernorm", config.hidden_size,
                            config.rms_norm_eps)),
-      gate_up(LoadGateUp(checkpoint, prefix + "mlp.", config)),
-      down(LoadLinear(checkpoint, prefix + "mlp.down_proj", config.intermediate_size,
-                      config.hidden_size, /*with_bias=*/false)) {}
+      gate_up(
+          Kept(LoadStacked(checkpoint, {prefix + "mlp.gate_proj", prefix + "mlp.up_proj"},
+                           config.hidden_size, {config.intermediate_size, config.intermediate_size},
+                           /*with_bias=*/false),
+               fp8)),
+      down(Kept(LoadLinear(checkpoint, prefix + "mlp.down_proj", config.intermediate_size,
+                           config.hidden_size, /*with_bias=*/false),
+                fp8)) {}
 
-ProjectedRows LlamaLayer::Project(const at::Tensor& x, const RopeRows& rope) const {
-  const at::Tensor heads =
-      qkv(attention_norm(x)).unflatten(-1, {-1, head_dim});  // [N, Hq + 2·Hkv, d]
-  // Queries and keys turn by the same angles: one call for both.
-  const at::Tensor rotated =
-      ops::Rotate(heads.narrow(1, 0, query_heads + key_value_heads), rope.cos, rope.sin);
-  return {rotated.narrow(1, 0, query_heads), rotated.narrow(1, query_heads, key_value_heads),
-          heads.narrow(1, query_heads + key_value_heads, key_value_heads)};
+at::Tensor LlamaLayer::Project(const at::Tensor& x) const {
+  return ops::NormLinear(x, attention_norm.weight, attention_norm.eps, qkv);
 }
 
 at::Tensor LlamaLayer::Finish(const at::Tensor& x, const at::Tensor& attended) const {
-  const at::Tensor y = x + out(attended);
-  return y + down(ops::SiluMultiply(gate_up(mlp_norm(y))));
+  const at::Tensor y = out.Add(attended, x);
+  const auto mlp = [&](const at::Tensor& rows) {
+    return down.Add(ops::NormGatedLinear(rows, mlp_norm.weight, mlp_norm.eps, gate_up), rows);
+  };
+  if (y.size(0) <= kMostMlpRows) return mlp(y);
+  std::vector<at::Tensor> slices;
+  for (const at::Tensor& rows : y.split(kMostMlpRows / 4)) slices.push_back(mlp(rows));
+  return at::cat(slices);
 }
 
 std::vector<LlamaLayer> LoadLayers(Checkpoint& checkpoint, const std::string& prefix, int64_t count,
-                                   const ModelConfig& config) {
+                                   const ModelConfig& config, bool fp8) {
   std::vector<LlamaLayer> layers;
   layers.reserve(count);
   for (int64_t i = 0; i < count; ++i) {
-    layers.emplace_back(checkpoint, prefix + "." + std::to_string(i) + ".", config);
+    layers.emplace_back(checkpoint, prefix + "." + std::to_string(i) + ".", config, fp8);
   }
   return layers;
 }

@@ -7,46 +7,28 @@
 
 #include "model/checkpoint/model_config.h"
 #include "model/layers.h"
+#include "model/ops.h"
 
 namespace llavamini {
 
-// Cosines and sines of some positions, float32 [N, d/2] each.
-struct RopeRows {
-  at::Tensor cos;
-  at::Tensor sin;
-};
+// Rotary position embedding of positions 0 … positions - 1: angle of pair i at position p is p ·
+// frequency[i]; frequency[i] = theta^(-2i/d), slowed for long wavelengths as LLaMA-3.1 does when
+// the config has rope_scaling.
+ops::RopeTable MakeRope(const ModelConfig& config, int64_t positions, at::Device device);
 
-// Rotary position embedding: angle of pair i at position p is p · frequency[i]; frequency[i] =
-// theta^(-2i/d), slowed for long wavelengths as LLaMA-3.1 does when the config has rope_scaling.
-class Rope {
- public:
-  Rope(const ModelConfig& config, at::Device device);
-
-  RopeRows operator()(const at::Tensor& positions) const;  // integers [N]
-
- private:
-  at::Tensor frequencies_;  // float32 [d/2]
-};
-
-// Rotated queries and keys, and values, of some rows.
-struct ProjectedRows {
-  at::Tensor q;  // [N, Hq, d]
-  at::Tensor k;  // [N, Hkv, d]
-  at::Tensor v;  // [N, Hkv, d]
-};
+ops::HeadShape HeadShapeOf(const ModelConfig& config);
 
 struct LlamaLayer {
-  LlamaLayer(Checkpoint& checkpoint, const std::string& prefix, const ModelConfig& config);
+  // fp8: the products' weights in e4m3, each made so before the next is loaded.
+  LlamaLayer(Checkpoint& checkpoint, const std::string& prefix, const ModelConfig& config,
+             bool fp8);
 
-  // What stands before attention: x [N, D].
-  ProjectedRows Project(const at::Tensor& x, const RopeRows& rope) const;
+  // What stands before attention, but for the turning: x [N, D] → [N, (Hq + 2·Hkv)·d].
+  at::Tensor Project(const at::Tensor& x) const;
 
   // What stands after it: x [N, D], attended [N, Hq·d] → [N, D].
   at::Tensor Finish(const at::Tensor& x, const at::Tensor& attended) const;
 
-  int64_t query_heads;
-  int64_t key_value_heads;
-  int64_t head_dim;
   RmsNorm attention_norm;
   Linear qkv;  // [(Hq + 2·Hkv)·d, D]
   Linear out;  // [D, Hq·d]
@@ -57,6 +39,6 @@ struct LlamaLayer {
 
 // "prefix.0.", "prefix.1.", …
 std::vector<LlamaLayer> LoadLayers(Checkpoint& checkpoint, const std::string& prefix, int64_t count,
-                                   const ModelConfig& config);
+                                   const ModelConfig& config, bool fp8);
 
 }  // namespace llavamini

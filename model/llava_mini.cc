@@ -8,185 +8,220 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "model/checkpoint/checkpoint.h"
-#include "model/clip.h"
+#include "model/cpu/threads.h"
 #include "model/device.h"
-#include "model/fusion.h"
-#include "model/language_model.h"
-#include "model/sampler.h"
+#include "model/step_runner.h"
+#include "model/vision_runner.h"
 
 namespace llavamini {
 namespace {
 
-// Runs one call of the model; whatever LibTorch throws becomes a status (see Model).
+// Runs one call of the model on its stream; whatever LibTorch throws becomes a status (see Model).
 template <typename Function>
-auto Guarded(Function function) -> absl::StatusOr<decltype(function())> {
+absl::Status Guarded(const DeviceStream& stream, Function function) {
   try {
-    const c10::InferenceMode guard;
-    return function();
+    const c10::InferenceMode inference;
+    const DeviceStream::Use use(stream);
+    function();
+    return absl::OkStatus();
   } catch (const std::exception& error) {
     return StatusOfTorchError(error);
   }
 }
 
+template <typename Value, typename Function>
+absl::StatusOr<Value> GuardedValue(const DeviceStream& stream, Function function) {
+  Value value;
+  const absl::Status status = Guarded(stream, [&] { value = function(); });
+  if (!status.ok()) return status;
+  return value;
+}
+
+// Text stands behind the visual rows of the most detailed image; a context may be longer.
+int64_t RopePositions(const ModelConfig& config, int64_t max_context_tokens) {
+  int64_t visual = 0;
+  for (const int64_t ratio : ServedRatios(config)) {
+    visual = std::max(visual, VisualRowCount(config, ratio));
+  }
+  return visual + max_context_tokens;
+}
+
 class LlavaMini : public Model {
  public:
   LlavaMini(Checkpoint& checkpoint, const ModelConfig& config, const LoadOptions& options,
-            const Placement& placement)
-      : config_(config),
-        device_(placement.device),
-        rope_(config, placement.device),
+            const Placement& placement, const MemoryPlan& plan)
+      : options_(at::TensorOptions(placement.device).dtype(placement.dtype)),
+        stream_(placement.device),
+        rope_(
+            MakeRope(config, RopePositions(config, options.max_context_tokens), placement.device)),
         clip_(checkpoint, config),
-        fusion_(checkpoint, config, rope_),
-        language_model_(checkpoint, config, rope_),
-        cache_(config, options.kv_pages,
-               at::TensorOptions(placement.device).dtype(placement.dtype)) {
+        fusion_(checkpoint, config, rope_, options.quantization == Quantization::kFp8),
+        language_model_(checkpoint, config, rope_, options.quantization == Quantization::kFp8),
+        cache_(config, static_cast<int32_t>(plan.kv_pages), options.max_running,
+               options.max_context_tokens, options_),
+        vision_(config, &clip_, &fusion_, &stream_, options.max_images_per_batch, options_),
+        fuser_(&fusion_, &stream_, language_model_.embedding(),
+               VisualRowCount(config, config.resolution_ratio), options.deterministic),
+        steps_(&language_model_, &cache_, &stream_, options.max_step_rows) {
     facts_.device = DeviceName(placement.device);
     facts_.dtype = DtypeName(placement.dtype);
     facts_.vocab_size = config.vocab_size;
     facts_.parameters = checkpoint.parameters();
     facts_.max_position = config.max_position_embeddings;
     facts_.tokens_per_image = static_cast<int32_t>(config.compressed_tokens());
-    facts_.pages = options.kv_pages;
+    facts_.pages = static_cast<int32_t>(plan.kv_pages);
+    facts_.memory = plan;
+    facts_.places = options.max_running;
+    facts_.max_images = options.max_images_per_batch;
+    facts_.steps_ahead = placement.device.is_cuda() ? 1 : 0;
   }
+
+  // Times products and records graphs; the weights are there.
+  absl::Status Prepare() {
+    return Guarded(stream_, [this] {
+      vision_.Prepare();
+      fuser_.Prepare();
+      steps_.Prepare();
+      stream_.Synchronize();
+    });
+  }
+  const DeviceStream& stream() const { return stream_; }
 
   const ModelFacts& facts() const override { return facts_; }
 
-  absl::StatusOr<std::vector<EncodedImagePtr>> EncodeImages(
+  absl::StatusOr<std::unique_ptr<Encoding>> BeginEncoding(
       absl::Span<const ImageInput* const> images) override {
-    return Guarded([&] { return Encode(images); });
+    return GuardedValue<std::unique_ptr<Encoding>>(stream_, [&]() -> std::unique_ptr<Encoding> {
+      return std::make_unique<GuardedEncoding>(&stream_, vision_.Begin(images));
+    });
   }
 
-  absl::StatusOr<std::vector<SampledToken>> Prefill(absl::Span<const PromptRow> prompts) override {
-    return Guarded([&] { return PrefillRows(prompts); });
+  absl::StatusOr<EncodedImagePtr> MoveToHost(const EncodedImagePtr& image) override {
+    return Move(image, /*to_host=*/true);
+  }
+  absl::StatusOr<EncodedImagePtr> MoveToDevice(const EncodedImagePtr& image) override {
+    return Move(image, /*to_host=*/false);
   }
 
-  absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) override {
-    return Guarded([&] { return DecodeRows(rows); });
+  absl::StatusOr<std::unique_ptr<FusedPrompt>> BeginFusion(absl::Span<const TokenId> prompt,
+                                                           int64_t images) override {
+    return std::make_unique<FusedText>(prompt, images);
+  }
+  absl::Status Fuse(absl::Span<const FusionRow> rows) override {
+    return Guarded(stream_, [&] { fuser_.Fuse(rows); });
+  }
+
+  bool SamplesAhead(const SamplingParams& sampling) const override {
+    return steps_.SamplesAhead(sampling);
+  }
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override {
+    return Guarded(stream_, [&] { steps_.Launch(prompts, rows); });
+  }
+  absl::StatusOr<std::vector<SampledToken>> Collect() override {
+    return GuardedValue<std::vector<SampledToken>>(stream_, [&] { return steps_.Collect(); });
+  }
+
+  double StepMilliseconds(int64_t rows) const override { return steps_.Milliseconds(rows); }
+  double PieceMilliseconds(int64_t images) const override {
+    return vision_.PieceMilliseconds(images);
   }
 
  private:
-  std::vector<EncodedImagePtr> Encode(absl::Span<const ImageInput* const> images) const;
-  std::vector<SampledToken> PrefillRows(absl::Span<const PromptRow> prompts);
-  std::vector<SampledToken> DecodeRows(absl::Span<const DecodeRow> rows);
-  // The language model's input for one prompt: [rows, D].
-  at::Tensor PromptEmbeddings(const PromptRow& prompt) const;
-  at::Tensor Ids(absl::Span<const TokenId> ids) const;
-  std::vector<SampledToken> SampleRows(const at::Tensor& logits,
-                                       absl::Span<const SamplingContext> contexts) const;
+  // Runs each piece on the model's stream and turns what it throws into a status.
+  class GuardedEncoding : public Encoding {
+   public:
+    GuardedEncoding(const DeviceStream* stream, std::unique_ptr<Encoding> encoding)
+        : stream_(stream), encoding_(std::move(encoding)) {}
+    int pieces_left() const override { return encoding_->pieces_left(); }
+    absl::Status RunPiece() override {
+      absl::Status status;
+      status.Update(Guarded(*stream_, [&] { status = encoding_->RunPiece(); }));
+      return status;
+    }
+    std::vector<EncodedImagePtr> images() const override { return encoding_->images(); }
 
-  const ModelConfig config_;
-  const at::Device device_;
-  const Rope rope_;
+   private:
+    const DeviceStream* stream_;
+    std::unique_ptr<Encoding> encoding_;
+  };
+
+  absl::StatusOr<EncodedImagePtr> Move(const EncodedImagePtr& image, bool to_host) const {
+    if (!options_.device().is_cuda()) {
+      return absl::UnimplementedError("the model runs in the host's memory");
+    }
+    return GuardedValue<EncodedImagePtr>(stream_, [&]() -> EncodedImagePtr {
+      const auto& source = static_cast<const VisualRows&>(*image);
+      const auto copy = [&](const at::Tensor& from) {
+        const at::TensorOptions host =
+            at::TensorOptions(from.scalar_type()).device(at::kCPU).pinned_memory(true);
+        at::Tensor target = at::empty(from.sizes(), to_host ? host : options_);
+        return target.copy_(from, /*non_blocking=*/true);
+      };
+      auto moved = std::make_shared<VisualRows>();
+      moved->rows = copy(source.rows);
+      moved->tokens = copy(source.tokens);
+      moved->host = to_host;
+      return moved;
+    });
+  }
+
+  const at::TensorOptions options_;
+  const DeviceStream stream_;
+  const ops::RopeTable rope_;
   const ClipTower clip_;
   const Fusion fusion_;
   const LanguageModel language_model_;
   KvCache cache_;
+  VisionRunner vision_;
+  TextFuser fuser_;
+  StepRunner steps_;
   ModelFacts facts_;
 };
 
-std::vector<EncodedImagePtr> LlavaMini::Encode(absl::Span<const ImageInput* const> images) const {
-  if (images.empty()) return {};
-  const int64_t parts = images[0]->part_count(), side = config_.vision.image_size;
-  at::Tensor pixels =
-      at::empty({static_cast<int64_t>(images.size()), parts, side, side, 3}, at::kByte);
-  for (int64_t i = 0; i < std::ssize(images); ++i) {
-    TORCH_CHECK(std::ssize(images[i]->parts) == pixels[i].numel(),
-                "images of one call have one resolution ratio and the tower's size");
-    std::copy(images[i]->parts.begin(), images[i]->parts.end(), pixels[i].data_ptr<uint8_t>());
-  }
-  const at::Tensor features = clip_(pixels.flatten(0, 1).to(device_));  // [B·S, P, Dv]
-  return fusion_.EncodeImages(features.unflatten(0, {pixels.size(0), parts}));
-}
-
-at::Tensor LlavaMini::Ids(absl::Span<const TokenId> ids) const {
-  return at::tensor(at::ArrayRef<TokenId>(ids.data(), ids.size()), at::kInt).to(device_);
-}
-
-// Ignored ids (the placeholder, and the real token 0) take no part in pre-fusion: nothing attends
-// to them, they have no position, and their rows stay plain embeddings.
-at::Tensor LlavaMini::PromptEmbeddings(const PromptRow& prompt) const {
-  const at::Tensor ids = Ids(prompt.prompt);
-  at::Tensor text = language_model_.Embed(ids.clamp_min(0));
-  if (prompt.images.empty()) return text;
-  std::vector<const VisualRows*> frames;
-  std::vector<at::Tensor> tokens;
-  for (const EncodedImagePtr& image : prompt.images) {
-    frames.push_back(static_cast<const VisualRows*>(image.get()));
-    tokens.push_back(frames.back()->tokens);
-  }
-  const at::Tensor taking_part = at::nonzero(ids > 0).squeeze(1);
-  text.index_copy_(0, taking_part, fusion_.FuseText(text.index_select(0, taking_part), frames));
-  const auto found = std::find(prompt.prompt.begin(), prompt.prompt.end(), kImagePlaceholder);
-  TORCH_CHECK(found != prompt.prompt.end(), "a prompt with images has a placeholder");
-  const int64_t place = found - prompt.prompt.begin();
-  return at::cat({text.slice(0, 0, place), at::cat(tokens), text.slice(0, place + 1)});
-}
-
-std::vector<SampledToken> LlavaMini::PrefillRows(absl::Span<const PromptRow> prompts) {
-  std::vector<at::Tensor> embeddings;
-  std::vector<int64_t> lengths;
-  std::vector<absl::Span<const int32_t>> pages;
-  std::vector<SamplingContext> contexts;
-  for (const PromptRow& prompt : prompts) {
-    embeddings.push_back(PromptEmbeddings(prompt));
-    lengths.push_back(embeddings.back().size(0));
-    pages.push_back(prompt.pages);
-    contexts.push_back({prompt.prompt, {}, *prompt.sampling});
-  }
-  if (prompts.empty()) return {};
-  return SampleRows(language_model_.Prefill(at::cat(embeddings), lengths, pages, cache_), contexts);
-}
-
-std::vector<SampledToken> LlavaMini::DecodeRows(absl::Span<const DecodeRow> rows) {
-  std::vector<TokenId> newest;
-  std::vector<int32_t> positions;
-  std::vector<absl::Span<const int32_t>> pages;
-  std::vector<SamplingContext> contexts;
-  for (const DecodeRow& row : rows) {
-    newest.push_back(row.answer.back());
-    positions.push_back(row.position);
-    pages.push_back(row.pages);
-    contexts.push_back({row.prompt, row.answer, *row.sampling});
-  }
-  if (rows.empty()) return {};
-  const at::Tensor x = language_model_.Embed(Ids(newest));
-  return SampleRows(language_model_.Decode(x, positions, pages, cache_), contexts);
-}
-
-std::vector<SampledToken> LlavaMini::SampleRows(const at::Tensor& logits,
-                                                absl::Span<const SamplingContext> contexts) const {
-  const at::Tensor largest = logits.argmax(-1).to(at::kCPU);
-  std::vector<SampledToken> tokens;
-  for (size_t i = 0; i < contexts.size(); ++i) {
-    if (IsPlainGreedy(contexts[i].params)) {
-      tokens.push_back({{static_cast<TokenId>(largest.data_ptr<int64_t>()[i]), 0}, {}});
-      continue;
-    }
-    at::Tensor row = logits[static_cast<int64_t>(i)].to(at::kCPU, at::kFloat,
-                                                        /*non_blocking=*/false, /*copy=*/true);
-    tokens.push_back(
-        Sample({row.data_ptr<float>(), static_cast<size_t>(row.numel())}, contexts[i]));
-  }
-  return tokens;
+absl::Status PrepareModel(LlavaMini& model, const LoadOptions& options, bool on_gpu) {
+  if (!on_gpu) return absl::OkStatus();
+  const std::string& tuned = options.tuning_cache.string();
+  if (!tuned.empty()) ops::LoadProductChoices(tuned);
+  ops::SetTimingProducts(true);
+  absl::Status status = model.Prepare();
+  ops::SetTimingProducts(false);
+  if (status.ok() && !tuned.empty()) ops::SaveProductChoices(tuned);
+  return status;
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> LoadLlavaMini(const LoadOptions& options,
                                                      const ModelConfig& config) {
-  absl::StatusOr<Placement> placement = ChoosePlacement(options);
+  const absl::StatusOr<Placement> placement = ChoosePlacement(options);
   if (!placement.ok()) return placement.status();
-  if (options.threads > 0) at::set_num_threads(options.threads);
-  absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint =
-      Checkpoint::Open(options.folder, options.vision_tower);
-  if (!checkpoint.ok()) return checkpoint.status();
-  (*checkpoint)->SetTarget(placement->device, placement->dtype);
-  absl::StatusOr<std::unique_ptr<Model>> model = Guarded([&]() -> std::unique_ptr<Model> {
-    return std::make_unique<LlavaMini>(**checkpoint, config, options, *placement);
-  });
-  if (const absl::Status status = (*checkpoint)->Finish(); !status.ok()) return status;
+  const absl::StatusOr<MemoryPlan> plan = PlanDeviceMemory(options, config, *placement);
+  if (!plan.ok()) return plan.status();
+  at::set_num_threads(options.threads > 0 ? options.threads : cpu::DefaultThreads());
+  std::unique_ptr<Checkpoint> checkpoint;
+  if (options.dummy_weights) {
+    checkpoint = Checkpoint::Dummy();
+  } else {
+    auto opened = Checkpoint::Open(options.folder, options.vision_tower);
+    if (!opened.ok()) return opened.status();
+    checkpoint = *std::move(opened);
+  }
+  checkpoint->SetTarget(placement->device, placement->dtype);
+  if (options.progress) checkpoint->SetProgress(options.progress);
+  const bool on_gpu = placement->device.is_cuda();
+  std::unique_ptr<LlavaMini> model;
+  try {
+    const c10::InferenceMode inference;
+    if (on_gpu) ops::SetDeterministicProducts(options.deterministic);
+    model = std::make_unique<LlavaMini>(*checkpoint, config, options, *placement, *plan);
+  } catch (const std::exception& error) {
+    if (const absl::Status status = checkpoint->Finish(); !status.ok()) return status;
+    return StatusOfTorchError(error);
+  }
+  if (const absl::Status status = checkpoint->Finish(); !status.ok()) return status;
+  if (absl::Status status = PrepareModel(*model, options, on_gpu); !status.ok()) return status;
   return model;
 }
 

@@ -1,12 +1,12 @@
 #include "model/sampler.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
 #include <numeric>
 #include <unordered_set>
+#include <vector>
 
 namespace llavamini {
 namespace {
@@ -54,58 +54,47 @@ void Penalise(absl::Span<float> logits, const SamplingContext& context) {
   }
 }
 
-// What top-k, top-p and min-p leave of the vocabulary, at the params' temperature.
-std::vector<TokenId> Candidates(absl::Span<const float> logits, const SamplingParams& params) {
-  std::vector<TokenId> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  const ByLogit better{logits};
-  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < ids.size()) {
-    std::nth_element(ids.begin(), ids.begin() + params.top_k - 1, ids.end(), better);
-    ids.resize(params.top_k);
+// The largest logit with the property that the logits from it upwards weigh at least target(weight
+// of all).
+template <typename Weigh, typename Target>
+float FindLimit(absl::Span<const float> logits, Weigh weigh, Target target) {
+  LimitSearch search;
+  std::vector<uint64_t> weights(LimitSearch::kBins);
+  uint64_t goal = 0;
+  while (!search.Done(/*idle_bits=*/0)) {
+    std::fill(weights.begin(), weights.end(), 0);
+    for (const float logit : logits) {
+      const uint32_t key = OrderedKey(logit);
+      if (search.Covers(key)) weights[search.Bin(key)] += weigh(logit);
+    }
+    if (goal == 0) goal = target(std::accumulate(weights.begin(), weights.end(), uint64_t{0}));
+    uint32_t bin = LimitSearch::kBins - 1;
+    uint64_t above = search.above;
+    while (above + weights[bin] < goal) above += weights[bin--];
+    search.Narrow(bin, above);
   }
-  const float largest = logits[*std::min_element(ids.begin(), ids.end(), better)];
-  const auto weight = [&](TokenId id) {  // probability relative to the best token's
-    return std::exp(static_cast<double>(logits[id] - largest) / params.temperature);
-  };
-  if (params.top_p < 1) {  // the fewest whose probabilities reach top_p
-    std::sort(ids.begin(), ids.end(), better);
-    double total = 0, mass = 0;
-    for (const TokenId id : ids) total += weight(id);
-    size_t kept = 0;
-    while (kept < ids.size() && mass < params.top_p * total) mass += weight(ids[kept++]);
-    ids.resize(std::max<size_t>(kept, 1));
-  }
-  if (params.min_p > 0) std::erase_if(ids, [&](TokenId id) { return weight(id) < params.min_p; });
-  return ids;
+  return LogitOfKey(search.low);
 }
 
-// -log(-log(u)) of a uniform u that belongs to (seed, index of the token, id) alone.
-double Gumbel(const std::array<uint32_t, 4>& words, TokenId id) {
-  const double uniform = (words[id % 4] + 0.5) * 0x1.0p-32;
-  return -std::log(-std::log(uniform));
-}
-
-// One draw from the candidates' softmax: the largest of logit / temperature + Gumbel noise. Unlike
-// a walk along cumulative probabilities, a change in a logit's last bits, as another batch size may
-// bring, moves the choice only between near equals.
+// One draw from the softmax of what is kept: the largest of logit / temperature + Gumbel noise.
+// Unlike a walk along cumulative probabilities, a change in a logit's last bits, as another batch
+// size may bring, moves the choice only between near equals.
 TokenId Draw(absl::Span<const float> logits, const SamplingContext& context) {
   const SamplingParams& params = context.params;
-  std::vector<TokenId> ids = Candidates(logits, params);
-  std::sort(ids.begin(), ids.end());
-  constexpr double kNoiseRange = 27;  // of 32-bit uniforms: from -3.2 to 22.9
-  double largest = -std::numeric_limits<double>::infinity();
-  for (const TokenId id : ids)
-    largest = std::max(largest, static_cast<double>(logits[id]) / params.temperature);
-  double best = -std::numeric_limits<double>::infinity();
-  TokenId chosen = ids[0];
+  const float least = LeastKept(logits, params);
+  const float inverse = InverseTemperature(params.temperature);
+  float best = kOut;
+  TokenId chosen = 0;
   int64_t block = -1;
-  std::array<uint32_t, 4> words{};
-  for (const TokenId id : ids) {
-    const double scaled = static_cast<double>(logits[id]) / params.temperature;
-    if (!(scaled > largest - kNoiseRange)) continue;  // could not win
-    if (id / 4 != block)
-      words = Philox(params.seed, context.answer.size(), static_cast<uint32_t>(block = id / 4));
-    const double score = scaled + Gumbel(words, id);
+  RandomWords words{};
+  for (TokenId id = 0; id < std::ssize(logits); ++id) {
+    const float scaled = logits[id] * inverse;
+    if (logits[id] < least || scaled + kMostNoise <= best) continue;  // out, or could not win
+    if (id / 4 != block) {
+      block = id / 4;
+      words = Philox(params.seed, context.answer.size(), static_cast<uint32_t>(block));
+    }
+    const float score = scaled + Gumbel(words[id % 4]);
     if (score > best) {
       best = score;
       chosen = id;
@@ -129,8 +118,22 @@ std::vector<TokenLogprob> Best(absl::Span<const float> logits, int32_t count, do
 }  // namespace
 
 bool IsPlainGreedy(const SamplingParams& params) {
-  return params.temperature == 0 && params.repetition_penalty == 1 &&
-         params.frequency_penalty == 0 && params.presence_penalty == 0 && !params.logprobs;
+  return params.temperature == 0 && SamplesOnDevice(params);
+}
+
+bool SamplesOnDevice(const SamplingParams& params) {
+  return params.repetition_penalty == 1 && params.frequency_penalty == 0 &&
+         params.presence_penalty == 0 && !params.logprobs;
+}
+
+DeviceSampling ForDevice(const SamplingParams& params, int64_t token_index, Place place) {
+  return {.temperature = params.temperature,
+          .top_p = params.top_p,
+          .min_p = params.min_p,
+          .top_k = params.top_k,
+          .seed = params.seed,
+          .token_index = token_index,
+          .place = place};
 }
 
 SampledToken Sample(absl::Span<float> logits, const SamplingContext& context) {
@@ -151,17 +154,25 @@ SampledToken Sample(absl::Span<float> logits, const SamplingContext& context) {
   return result;
 }
 
-std::array<uint32_t, 4> Philox(uint64_t seed, uint64_t index, uint32_t block) {
-  std::array<uint32_t, 4> counter = {static_cast<uint32_t>(index),
-                                     static_cast<uint32_t>(index >> 32), block, 0};
-  std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t a = uint64_t{0xD2511F53} * counter[0], b = uint64_t{0xCD9E8D57} * counter[2];
-    counter = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(b),
-               static_cast<uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(a)};
-    key = {key[0] + 0x9E3779B9, key[1] + 0xBB67AE85};
+float LeastKept(absl::Span<const float> logits, const SamplingParams& params) {
+  const float largest = logits[Largest(logits)];
+  const float inverse = InverseTemperature(params.temperature);
+  float least = kOut;
+  if (AppliesTopK(params.top_k, std::ssize(logits))) {
+    least = FindLimit(
+        logits, [](float) { return 1; }, [&](uint64_t) { return params.top_k; });
   }
-  return counter;
+  if (params.top_p < 1) {
+    const auto mass = [&](float logit) {
+      return logit >= least ? Mass(logit, largest, inverse) : 0;
+    };
+    least =
+        FindLimit(logits, mass, [&](uint64_t total) { return TopPTarget(params.top_p, total); });
+  }
+  if (params.min_p > 0) {
+    least = std::max(least, MinPLimit(params.min_p, largest, params.temperature));
+  }
+  return least;
 }
 
 }  // namespace llavamini

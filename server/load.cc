@@ -1,18 +1,24 @@
 #include "server/load.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "model/llava_mini.h"
+#include "absl/time/clock.h"
+#include "model/memory_plan.h"
 #include "model/text/prompt.h"
 
 namespace llavamini {
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
+constexpr double kGiB = 1 << 30;
+constexpr absl::Duration kBetweenReports = absl::Seconds(1);
 constexpr int64_t kLeastCallMemory = 1024 * kMiB;
 constexpr int kMostPrepareThreads = 8;
 
@@ -29,7 +35,14 @@ std::string NameOf(const ServerOptions& options) {
   return folder.filename().string();
 }
 
-int64_t BytesPerElement(const std::string& dtype) { return dtype == "float32" ? 4 : 2; }
+// Says about once a second how far the weights are.
+std::function<void(int64_t, int64_t)> ProgressLog() {
+  return [next = absl::Now() + kBetweenReports](int64_t done, int64_t total) mutable {
+    if (absl::Now() < next) return;
+    next = absl::Now() + kBetweenReports;
+    spdlog::info("loading: {:.1f} of {:.1f} GiB", done / kGiB, total / kGiB);
+  };
+}
 
 int ThreadsFor(const ServerOptions& options) {
   if (options.prepare_threads > 0) return static_cast<int>(options.prepare_threads);
@@ -76,16 +89,35 @@ absl::StatusOr<CheckpointFacts> LoadFacts(const ServerOptions& options) {
   return facts;
 }
 
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ServerOptions& options,
-                                                 const CheckpointFacts& facts) {
+LoadOptions MakeLoadOptions(const ServerOptions& options, const CheckpointFacts& facts) {
   LoadOptions load;
   load.folder = options.model;
   if (!options.vision_tower.empty()) load.vision_tower = options.vision_tower;
   load.device = options.device;
   load.dtype = options.dtype;
   load.threads = static_cast<int>(options.threads);
-  load.kv_pages = static_cast<int32_t>(
-      CeilDivide(std::max(options.kv_cache_tokens, facts.max_context_tokens), kPageTokens));
+  load.dummy_weights = options.load_format == LoadFormat::kDummy;
+  load.quantization = options.quantization;
+  load.deterministic = options.deterministic;
+  load.max_running = static_cast<int32_t>(options.max_running);
+  load.max_context_tokens = facts.max_context_tokens;
+  load.max_images_per_batch = static_cast<int32_t>(options.max_images_per_batch);
+  load.max_step_rows = options.max_step_rows;
+  if (options.kv_cache_tokens > 0) {
+    load.kv_pages = static_cast<int32_t>(
+        CeilDivide(std::max(options.kv_cache_tokens, facts.max_context_tokens), kPageTokens));
+  }
+  load.device_memory_limit_bytes = static_cast<int64_t>(options.gpu_memory_limit_gib * kGiB);
+  load.gpu_memory_utilization = options.gpu_memory_utilization;
+  load.image_cache_bytes = options.image_cache_mib * kMiB;
+  load.tuning_cache = options.tuning_cache;
+  return load;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ServerOptions& options,
+                                                 const CheckpointFacts& facts) {
+  LoadOptions load = MakeLoadOptions(options, facts);
+  load.progress = ProgressLog();
   return LoadLlavaMini(load, facts.config);
 }
 
@@ -102,26 +134,31 @@ ChatStackOptions MakeStackOptions(const ServerOptions& options, const Checkpoint
   stack.model.defaults = facts.defaults;
   stack.limits.max_frames = options.max_frames;
   stack.engine.max_running = static_cast<int32_t>(options.max_running);
+  stack.engine.max_step_rows = options.max_step_rows;
+  stack.engine.max_images_per_batch = static_cast<int32_t>(options.max_images_per_batch);
+  stack.engine.max_images_ahead =
+      static_cast<int32_t>(kImageBatchesAhead * options.max_images_per_batch);
+  stack.engine.max_rows_ahead = kStepsAhead * options.max_step_rows;
   stack.engine.max_waiting = static_cast<int32_t>(options.max_waiting);
   stack.end_tokens = facts.end_tokens;
-  stack.image_cache_bytes = static_cast<size_t>(options.image_cache_mib * kMiB);
+  stack.image_cache_bytes = static_cast<size_t>(model.memory.image_cache);
+  // A model on the CPU keeps its images in the host's memory anyway.
+  const int64_t host_mib = model.device == "cpu" ? 0 : options.image_cache_host_mib;
+  stack.image_cache_host_bytes = static_cast<size_t>(host_mib * kMiB);
   stack.memory_bytes = CallMemory(stack.model, options.max_frames);
   stack.prepare_threads = ThreadsFor(options);
   stack.max_prepare_queue = static_cast<int>(options.max_waiting);
   return stack;
 }
 
-std::string DescribeMemory(const ModelConfig& config, const ModelFacts& model,
-                           const ChatStackOptions& stack) {
-  const int64_t element = BytesPerElement(model.dtype);
-  const int64_t tokens = int64_t{model.pages} * kPageTokens;
-  const int64_t kv_bytes = tokens * 2 * config.num_hidden_layers * config.num_key_value_heads *
-                           config.head_dim * element;
-  return absl::StrCat("memory: weights ", model.parameters * element / kMiB, " MiB (",
-                      model.parameters, " parameters, ", model.dtype, "), key-value cache ",
-                      kv_bytes / kMiB, " MiB (", tokens, " tokens), image cache up to ",
-                      stack.image_cache_bytes / kMiB, " MiB, uploads and pictures up to ",
-                      stack.memory_bytes / kMiB, " MiB");
+std::string DescribeMemory(const ModelFacts& model, const ChatStackOptions& stack) {
+  const std::string host =
+      stack.image_cache_host_bytes == 0
+          ? ""
+          : absl::StrCat("images up to ", stack.image_cache_host_bytes / kMiB, " MiB, ");
+  return absl::StrCat("memory: ", DescribePlan(model.memory), "; ", model.parameters,
+                      " parameters, ", model.dtype, "; in the host's memory ", host,
+                      "uploads and pictures up to ", stack.memory_bytes / kMiB, " MiB");
 }
 
 }  // namespace llavamini

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/checkpoint/model_config.h"
+#include "model/llava_mini.h"
 #include "model/model.h"
 #include "model/text/tokenizer.h"
 #include "server/engine/engine.h"
@@ -28,7 +30,10 @@ struct CheckpointFacts {
 // checkpoint.
 absl::StatusOr<CheckpointFacts> LoadFacts(const ServerOptions& options);
 
-// The weights on their device. Errors as LoadLlavaMini's.
+// What the flags and the checkpoint ask of the model.
+LoadOptions MakeLoadOptions(const ServerOptions& options, const CheckpointFacts& facts);
+
+// The weights on their device; logs how far they are. Errors as LoadLlavaMini's.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ServerOptions& options,
                                                  const CheckpointFacts& facts);
 
@@ -40,7 +45,6 @@ ChatStackOptions MakeStackOptions(const ServerOptions& options, const Checkpoint
 absl::Status WarmUp(Engine& engine, const Tokenizer& tokenizer, const ServedModel& model);
 
 // The start-up line with what the memory is for.
-std::string DescribeMemory(const ModelConfig& config, const ModelFacts& model,
-                           const ChatStackOptions& stack);
+std::string DescribeMemory(const ModelFacts& model, const ChatStackOptions& stack);
 
 }  // namespace llavamini

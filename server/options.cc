@@ -17,6 +17,7 @@ namespace {
 struct Reader {
   std::function<bool(const std::string& text, ServerOptions& options)> read;
   std::string allowed;
+  const char* alone = nullptr;  // what the flag without a value means; null: it needs one
 };
 
 Reader Text(std::string ServerOptions::*field, std::string allowed) {
@@ -31,6 +32,16 @@ Reader Number(int64_t ServerOptions::*field, int64_t low, int64_t high) {
   return {[=](const std::string& text, ServerOptions& options) {
             int64_t value = 0;
             if (!absl::SimpleAtoi(text, &value) || value < low || value > high) return false;
+            options.*field = value;
+            return true;
+          },
+          absl::StrCat(low, " to ", high)};
+}
+
+Reader Decimal(double ServerOptions::*field, double low, double high) {
+  return {[=](const std::string& text, ServerOptions& options) {
+            double value = 0;
+            if (!absl::SimpleAtod(text, &value) || !(value >= low && value <= high)) return false;
             options.*field = value;
             return true;
           },
@@ -52,6 +63,12 @@ Reader Choice(Value ServerOptions::*field, std::vector<std::pair<std::string, Va
             return false;
           },
           std::move(allowed)};
+}
+
+Reader Switch(bool ServerOptions::*field) {
+  Reader reader = Choice<bool>(field, {{"true", true}, {"false", false}});
+  reader.alone = "true";
+  return reader;
 }
 
 Reader Seconds(absl::Duration ServerOptions::*field, double high) {
@@ -107,8 +124,25 @@ std::vector<Option> Table() {
                                        {"bfloat16", DtypeChoice::kBfloat16},
                                        {"float16", DtypeChoice::kFloat16}}),
        "auto", "of the weights; auto: float32 on the CPU, bfloat16 on a GPU"},
+      {"load-format", "FORMAT",
+       Choice<LoadFormat>(&O::load_format,
+                          {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}}),
+       "auto", "auto: safetensors; dummy: made-up weights of the configuration's shapes"},
+      {"quantization", "KIND",
+       Choice<Quantization>(&O::quantization,
+                            {{"none", Quantization::kNone}, {"fp8", Quantization::kFp8}}),
+       "none", "of the LLaMA blocks' weights, made at load; fp8 needs a GPU"},
+      {"deterministic", "", Switch(&O::deterministic), "false",
+       "the same answer, bit for bit, whatever else is answered with it"},
       {"threads", "N", Number(&O::threads, 0, 1024), "0",
        "of the model on the CPU; 0: one per core"},
+      {"gpu-memory-utilization", "SHARE", Decimal(&O::gpu_memory_utilization, 0.1, 0.98), "0.9",
+       "of the GPU's memory that is used"},
+      {"gpu-memory-limit-gib", "GIB", Decimal(&O::gpu_memory_limit_gib, 0, 4096), "0",
+       "of the GPU's memory instead of a share; 0: the share"},
+      {"tuning-cache", "FILE", Text(&O::tuning_cache, "a file, or nothing for none"), "",
+       "keeps what was measured on the GPU; default: llavamini/tuning.json among the user's "
+       "caches"},
       {"grpc-address", "HOST:PORT", Address(&O::grpc_address), "127.0.0.1:50051",
        "where to listen"},
       {"port-file", "FILE", Text(&O::port_file, "a file"), "", "receives the port's number"},
@@ -118,10 +152,17 @@ std::vector<Option> Table() {
       {"max-waiting", "N", Number(&O::max_waiting, 1, 65536), "256",
        "requests that wait for a place; more are refused"},
       {"max-frames", "N", Number(&O::max_frames, 1, 20000), "256", "video frames in a request"},
-      {"kv-cache-tokens", "N", Number(&O::kv_cache_tokens, 16, kManyTokens), "65536",
-       "room of the key-value cache; at least one whole context is made"},
+      {"max-images-per-batch", "N", Number(&O::max_images_per_batch, 1, 256), "8",
+       "images encoded together"},
+      {"max-step-rows", "N", Number(&O::max_step_rows, 16, int64_t{1} << 20), "1024",
+       "rows of prompts and answers in one step of the model"},
+      {"kv-cache-tokens", "N", Number(&O::kv_cache_tokens, 0, kManyTokens), "0",
+       "room of the key-value cache, at least one whole context; 0: what the GPU's memory leaves, "
+       "65536 on the CPU"},
       {"image-cache-mib", "N", Number(&O::image_cache_mib, 0, int64_t{1} << 20), "512",
-       "encoded images kept for later questions"},
+       "encoded images kept on the device for later questions; less where a GPU's memory is short"},
+      {"image-cache-host-mib", "N", Number(&O::image_cache_host_mib, 0, int64_t{1} << 20), "4096",
+       "more of them in the host's memory, of a model on a GPU"},
       {"prepare-threads", "N", Number(&O::prepare_threads, 0, 256), "0",
        "that decode pictures; 0: one per core, at most 8"},
       {"shutdown-timeout", "SECONDS", Seconds(&O::shutdown_timeout, 86400), "30",
@@ -148,8 +189,17 @@ absl::Status Read(const Option& option, const std::string& source, const std::st
   return absl::InvalidArgumentError(absl::StrCat(source, ": must be ", option.reader.allowed));
 }
 
+std::string DefaultTuningCache(const Environment& environment) {
+  constexpr char kFile[] = "/llavamini/tuning.json";
+  const std::optional<std::string> caches = environment("XDG_CACHE_HOME");
+  if (caches && !caches->empty()) return *caches + kFile;
+  const std::optional<std::string> home = environment("HOME");
+  return home && !home->empty() ? absl::StrCat(*home, "/.cache", kFile) : "";
+}
+
 absl::Status ReadDefaults(const std::vector<Option>& table, const Environment& environment,
                           ServerOptions& options) {
+  options.tuning_cache = DefaultTuningCache(environment);
   for (const Option& option : table) {
     if (*option.standard != '\0') {
       absl::Status status = Read(option, option.name, option.standard, options);
@@ -177,6 +227,9 @@ absl::Status ReadFlag(const std::vector<Option>& table, const std::vector<std::s
     if (name != option.name) continue;
     if (equals != std::string::npos) {
       return Read(option, "--" + name, argument.substr(equals + 1), options);
+    }
+    if (option.reader.alone != nullptr) {
+      return Read(option, "--" + name, option.reader.alone, options);
     }
     if (i + 1 == arguments.size()) {
       return absl::InvalidArgumentError(absl::StrCat("--", name, ": needs a value"));
@@ -213,7 +266,8 @@ std::string HelpText() {
       "llavamini-server --model DIR [flags]\n\nServes a LLaVA-Mini checkpoint over gRPC. "
       "Each flag is also a variable, --log-level as LLAVAMINI_LOG_LEVEL; the flag wins.\n\n";
   for (const Option& option : Table()) {
-    absl::StrAppendFormat(&text, "  %-32s%s\n", absl::StrCat("--", option.name, " ", option.hint),
+    const char* space = *option.hint == '\0' ? "" : " ";
+    absl::StrAppendFormat(&text, "  %-32s%s\n", absl::StrCat("--", option.name, space, option.hint),
                           option.help);
     absl::StrAppendFormat(
         &text, "  %-32s%s%s\n", "", option.reader.allowed,

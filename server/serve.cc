@@ -3,16 +3,17 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/exit_code.h"
 #include "server/load.h"
+#include "server/logging.h"
 #include "server/prepare/errors.h"
 #include "server/rpc/rpc_server.h"
 #include "server/stop_request.h"
@@ -23,6 +24,8 @@ namespace {
 
 // For the last statuses to reach their readers once every answer has ended.
 constexpr absl::Duration kLastWrites = absl::Seconds(2);
+// From the loss of the device to the end of the process, whatever hangs.
+constexpr absl::Duration kLongestEnd = absl::Seconds(4);
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
@@ -44,6 +47,17 @@ absl::Status WritePortFile(const std::string& file, int port) {
   return absl::UnavailableError("--port-file: the file cannot be written");
 }
 
+// For when the device is lost and every answer has ended. Calls to the dead device, the destructors
+// of its memory among them, may hang or throw: none of them is made.
+[[noreturn]] void EndWithoutDevice(RpcShared& shared, RpcServer& rpc, ChatStack& stack) {
+  rpc.StopServing();
+  stack.backend().StartDraining();
+  shared.calls.WaitNone(absl::Now() + kLastWrites);
+  rpc.Shutdown(absl::Now());
+  StopLogging();
+  std::_Exit(kExitInternal);
+}
+
 void Drain(RpcShared& shared, RpcServer& rpc, ChatStack& stack, absl::Duration timeout) {
   spdlog::info("draining: {} running, {} waiting", stack.engine().stats().running,
                stack.engine().stats().waiting);
@@ -60,15 +74,20 @@ void Drain(RpcShared& shared, RpcServer& rpc, ChatStack& stack, absl::Duration t
 int ServeLoaded(const ServerOptions& options, const CheckpointFacts& facts, Model* model,
                 RpcShared& shared, RpcServer& rpc, SignalWatcher& signals, StopRequest& stop) {
   ChatStackOptions stack_options = MakeStackOptions(options, facts, model->facts());
-  stack_options.engine.on_device_lost = [&stop] { stop.Raise(kExitInternal); };
+  stack_options.engine.on_device_lost = [&stop] {
+    spdlog::critical("the device is lost");
+    ExitLatest(kLongestEnd, kExitInternal);
+    stop.Raise(kExitInternal);
+  };
   auto stack = ChatStack::Create(stack_options, model, facts.tokenizer.get());
   if (!stack.ok()) return Fail(kExitCheckpoint, Message(stack.status()));
   const absl::Status warm = WarmUp((*stack)->engine(), *facts.tokenizer, stack_options.model);
   if (!warm.ok()) {
-    return Fail(absl::IsResourceExhausted(warm) ? kExitDevice : kExitInternal,
-                absl::StrCat("warm-up: ", warm.message()));
+    Fail(kExitDevice, absl::StrCat("warm-up: ", warm.message()));
+    if (!absl::IsResourceExhausted(warm)) EndWithoutDevice(shared, rpc, **stack);
+    return kExitDevice;
   }
-  spdlog::info("{}", DescribeMemory(facts.config, model->facts(), stack_options));
+  spdlog::info("{}", DescribeMemory(model->facts(), stack_options));
 
   const Serving serving = {&(*stack)->backend(), facts.tokenizer.get(), model->facts(),
                            stack_options.engine.max_waiting};
@@ -77,8 +96,8 @@ int ServeLoaded(const ServerOptions& options, const CheckpointFacts& facts, Mode
   spdlog::info("serving {} on {} ({}), contexts of {} tokens", stack_options.model.name,
                model->facts().device, model->facts().dtype, facts.max_context_tokens);
   const int exit_code = stop.Wait();
-  if (exit_code != kExitOk) spdlog::critical("the device is lost");
-  Drain(shared, rpc, **stack, exit_code == kExitOk ? options.shutdown_timeout : kLastWrites);
+  if (exit_code != kExitOk) EndWithoutDevice(shared, rpc, **stack);
+  Drain(shared, rpc, **stack, options.shutdown_timeout);
   return exit_code;
 }
 

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "absl/time/clock.h"
 #include "server/exit_code.h"
 
 namespace llavamini {
@@ -35,6 +36,13 @@ int StopRequest::Wait() {
 void BlockStopSignals() {
   const sigset_t set = WatchedSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+void ExitLatest(absl::Duration delay, int exit_code) {
+  std::thread([=] {
+    absl::SleepFor(delay);
+    std::_Exit(exit_code);
+  }).detach();
 }
 
 SignalWatcher::SignalWatcher(StopRequest* stop) : stop_(stop) {

@@ -8,6 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 
 namespace llavamini {
 
@@ -26,6 +27,10 @@ class StopRequest {
 // Keeps SIGTERM and SIGINT from this thread and all that are made after it. The first thing in
 // main.
 void BlockStopSignals();
+
+// From any thread: the process ends with this code after `delay` at the latest, whatever its
+// threads wait for then.
+void ExitLatest(absl::Duration delay, int exit_code);
 
 // Waits for the blocked signals on a thread of its own. The first one raises `stop` with 0, or ends
 // the process at once while nothing is served yet; the second ends the process at once.

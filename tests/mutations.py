@@ -15,24 +15,28 @@ from pathlib import Path
 
 # file, what stands there, what a mistake would make of it
 MUTATIONS = [
-    ("model/clip.cc", "1.702 * inner", "1.602 * inner"),
     ("model/clip.cc", "config_.num_hidden_layers + 1 +", "config_.num_hidden_layers +"),
-    ("model/clip.cc", "x.slice(1, 1)", "x.slice(1, 0, -1)"),
+    ("model/clip.cc", ".slice(1, 1)", ".slice(1, 0, -1)"),
     ("model/compressor.cc", "query_norm(learned) + position_", "query_norm(learned + position_)"),
     ("model/compressor.cc", "projected[0] + key_positions_.at(resolution_ratio)", "projected[0] - key_positions_.at(resolution_ratio)"),
-    ("model/compressor.cc", "at::gelu(first(features))", 'at::gelu(first(features), "tanh")'),
+    ("model/compressor.cc", "ops::Gelu(inner);", 'at::gelu_(inner, "tanh");'),
     ("model/compressor.cc", "/*align_corners=*/false", "/*align_corners=*/true"),
     ("model/fusion.cc", ".permute({0, 1, 3, 2, 4, 5})", ".permute({0, 1, 2, 3, 4, 5})"),
-    ("model/fusion.cc", "at::arange(seen, seen + length,", "at::arange(seen + 1, seen + 1 + length,"),
+    ("model/fusion.cc", "static_cast<int32_t>(seen + row)", "static_cast<int32_t>(seen + row + 1)"),
+    ("model/fusion.cc", "RepeatedRange(shape.rows - compressed, shape.rows,", "RepeatedRange(0, compressed,"),
     ("model/fusion.cc", "{tiles, whole, compressor_(tiles, n)}", "{whole, tiles, compressor_(tiles, n)}"),
-    ("model/fusion.cc", "sum / static_cast<double>(frames.size())", "sum"),
+    ("model/fused_text.cc", "if (id > 0) ids.push_back(id);", "if (id >= 0) ids.push_back(id);"),
+    ("model/fused_text.cc", "(text.fused + i) * compressed", "i * compressed"),
+    ("model/step_runner.cc", "const bool mean = fused->images > 1;", "const bool mean = false;"),
+    ("model/step_pass.cc", "static_cast<int64_t>(prompts.size() + i)", "static_cast<int64_t>(i)"),
+    ("model/step_runner.cc", "position % kPageTokens", "(position + 1) % kPageTokens"),
     ("model/llama.cc", "keep + (1 - keep) / scaling.factor", "keep + (1 - keep) * scaling.factor"),
-    ("model/llava_mini.cc", "at::nonzero(ids > 0)", "at::nonzero(ids >= 0)"),
     ("model/ops_plain.cc", "halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s", "halves[0] * c + halves[1] * s, halves[1] * c - halves[0] * s"),
     ("model/ops_plain.cc", "tril(seen - rows)", "tril(seen - rows + 1)"),
     ("model/ops_plain.cc", ".mean(-1, /*keepdim=*/true).add(eps)", ".mean(-1, /*keepdim=*/true).add(eps + 0.01)"),
-    ("model/kv_cache.cc", "row % kPageTokens", "(row + 1) % kPageTokens"),
-    ("model/language_model.cc", "position_rows + 1", "position_rows"),
+    ("model/ops_plain.cc", "1.702 * x", "1.602 * x"),
+    ("model/ops_plain.cc", "row <= paged.positions", "row < paged.positions"),
+    ("model/ops_plain.cc", "made.index_select(0, -2 - ids", "made.index_select(0, -1 - ids"),
 ]  # fmt: skip
 
 

@@ -14,54 +14,44 @@
 namespace llavamini {
 namespace {
 
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int descriptor) : descriptor_(descriptor) {}
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-  int get() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
-
 std::string SystemError(int error) { return std::generic_category().message(error); }
 
 }  // namespace
 
 absl::StatusOr<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   // O_NONBLOCK: opening a named pipe must not wait for its writer.
-  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) {
+  MappedFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK), {});
+  if (file.descriptor_ < 0) {
     return BadCheckpoint(path.string(), ": cannot be opened: ", SystemError(errno));
   }
   struct stat facts = {};
-  if (fstat(file.get(), &facts) != 0) {
+  if (fstat(file.descriptor_, &facts) != 0) {
     return BadCheckpoint(path.string(), ": cannot be read: ", SystemError(errno));
   }
   if (!S_ISREG(facts.st_mode)) return BadCheckpoint(path.string(), ": is not a regular file");
-  if (facts.st_size == 0) return MappedFile({});
+  if (facts.st_size == 0) return file;
   const auto size = static_cast<size_t>(facts.st_size);
-  void* address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  void* address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.descriptor_, 0);
   if (address == MAP_FAILED) {
     return BadCheckpoint(path.string(), ": cannot be mapped: ", SystemError(errno));
   }
   madvise(address, size, MADV_SEQUENTIAL);
-  return MappedFile({static_cast<const std::byte*>(address), size});
+  file.bytes_ = {static_cast<const std::byte*>(address), size};
+  return file;
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), bytes_(std::exchange(other.bytes_, {})) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
   std::swap(bytes_, other.bytes_);
   return *this;
 }
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (descriptor_ >= 0) close(descriptor_);
 }
 
 absl::StatusOr<std::string> ReadSmallFile(const std::filesystem::path& path, size_t limit) {

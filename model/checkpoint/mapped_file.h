@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -10,6 +11,13 @@
 #include "absl/status/statusor.h"
 
 namespace llavamini {
+
+// Bytes of an open file.
+struct FilePart {
+  int descriptor = -1;
+  int64_t offset = 0;
+  int64_t bytes = 0;
+};
 
 // A whole file in memory as the kernel pages it in; unmapped by the destructor. The file must not
 // be cut while it is mapped: a checkpoint is replaced by another folder, never edited in place.
@@ -23,10 +31,14 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  // For reading the same file by offset; closed by the destructor.
+  int descriptor() const { return descriptor_; }
 
  private:
-  explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  MappedFile(int descriptor, std::span<const std::byte> bytes)
+      : descriptor_(descriptor), bytes_(bytes) {}
 
+  int descriptor_ = -1;
   std::span<const std::byte> bytes_;  // empty for an empty file, which is not mapped
 };
 

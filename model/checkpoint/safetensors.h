@@ -61,6 +61,11 @@ class SafetensorsFile {
 
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
 
+  // Where in the file one of its tensors lies.
+  FilePart PartOf(const TensorInfo& tensor) const {
+    return {file_.descriptor(), tensor.data.data() - file_.bytes().data(), std::ssize(tensor.data)};
+  }
+
  private:
   SafetensorsFile(MappedFile file, std::vector<TensorInfo> tensors)
       : file_(std::move(file)), tensors_(std::move(tensors)) {}

@@ -1,43 +1,108 @@
 #include "model/cuda/element.cuh"
 #include "model/cuda/kernels.h"
+#include "model/cuda/launch.cuh"
 
 namespace llavamini::kernels {
 namespace {
 
 constexpr int kThreads = 256;
 
-// One block per row; x is read twice, the second time from L1/L2.
-template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    RmsNormKernel(const T* __restrict__ x, const T* __restrict__ weight, T* __restrict__ out, int width, float eps) {
-  const T* row = x + blockIdx.x * static_cast<int64_t>(width);
-  float sum = 0;
-  for (int i = threadIdx.x; i < width; i += kThreads) {
-    const float value = ToFloat(row[i]);
-    sum += value * value;
-  }
+// The sum over a block, the same in every thread.
+__device__ inline float BlockSum(float x) {
   __shared__ float partial[kThreads / 32];
-  sum = WarpSum(sum);
-  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = sum;
+  x = WarpSum(x);
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
   __syncthreads();
   float total = 0;
   for (int warp = 0; warp < kThreads / 32; ++warp) total += partial[warp];
-  const float scale = rsqrtf(total / width + eps);
+  return total;
+}
+
+// One block per row; x is read twice, the second time from L1.
+template <typename T, bool kByEight>
+__global__ void __launch_bounds__(kThreads)
+    RmsNormKernel(const T* __restrict__ x, const T* __restrict__ weight, T* __restrict__ out, int width, float eps) {
+  LetNextKernelStart();
+  AwaitEarlierKernels();
+  const T* row = x + blockIdx.x * static_cast<int64_t>(width);
   T* target = out + blockIdx.x * static_cast<int64_t>(width);
-  for (int i = threadIdx.x; i < width; i += kThreads) {
-    target[i] = FromFloat<T>(ToFloat(row[i]) * scale * ToFloat(weight[i]));
+  float sum = 0;
+  if constexpr (kByEight) {
+    for (int i = threadIdx.x * 8; i < width; i += kThreads * 8) {
+      const Eight<T> values = Eight<T>::Load(row + i);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) sum += values.Get(j) * values.Get(j);
+    }
+    const float scale = rsqrtf(BlockSum(sum) / width + eps);
+    for (int i = threadIdx.x * 8; i < width; i += kThreads * 8) {
+      Eight<T> values = Eight<T>::Load(row + i);
+      const Eight<T> factor = Eight<T>::Load(weight + i);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) values.Set(j, values.Get(j) * scale * factor.Get(j));
+      values.Store(target + i);
+    }
+  } else {
+    for (int i = threadIdx.x; i < width; i += kThreads) sum += ToFloat(row[i]) * ToFloat(row[i]);
+    const float scale = rsqrtf(BlockSum(sum) / width + eps);
+    for (int i = threadIdx.x; i < width; i += kThreads) {
+      target[i] = FromFloat<T>(ToFloat(row[i]) * scale * ToFloat(weight[i]));
+    }
   }
 }
 
-template <typename T>
+__device__ inline float Silu(float x) { return x / (1.0f + __expf(-x)); }
+
+// kStep adjacent elements per thread; width and count are multiples of it.
+template <typename T, int kStep>
 __global__ void __launch_bounds__(kThreads)
     SiluMultiplyKernel(const T* __restrict__ gate_up, T* __restrict__ out, int64_t count, int width) {
-  const int64_t i = blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
+  LetNextKernelStart();
+  AwaitEarlierKernels();
+  const int64_t i = (blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x) * kStep;
   if (i >= count) return;
-  const int64_t row = i / width, column = i % width;
-  const float gate = ToFloat(gate_up[row * 2 * width + column]);
-  const float up = ToFloat(gate_up[row * 2 * width + width + column]);
-  out[i] = FromFloat<T>(gate / (1.0f + expf(-gate)) * up);
+  const T* gate = gate_up + i / width * 2 * width + i % width;
+  if constexpr (kStep == 8) {
+    Eight<T> gates = Eight<T>::Load(gate);
+    const Eight<T> ups = Eight<T>::Load(gate + width);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) gates.Set(j, Silu(gates.Get(j)) * ups.Get(j));
+    gates.Store(out + i);
+  } else {
+    out[i] = FromFloat<T>(Silu(ToFloat(gate[0])) * ToFloat(gate[width]));
+  }
+}
+
+template <bool kQuick>
+__device__ inline float GeluOf(float x) {
+  return kQuick ? x / (1.0f + __expf(-1.702f * x)) : x * 0.5f * (1.0f + erff(x * 0.70710678118654752f));
+}
+
+template <typename T, int kStep, bool kQuick>
+__global__ void __launch_bounds__(kThreads) GeluKernel(T* __restrict__ x, int64_t count) {
+  LetNextKernelStart();
+  AwaitEarlierKernels();
+  const int64_t i = (blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x) * kStep;
+  if (i >= count) return;
+  if constexpr (kStep == 8) {
+    Eight<T> values = Eight<T>::Load(x + i);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) values.Set(j, GeluOf<kQuick>(values.Get(j)));
+    values.Store(x + i);
+  } else {
+    x[i] = FromFloat<T>(GeluOf<kQuick>(ToFloat(x[i])));
+  }
+}
+
+unsigned Blocks(int64_t threads) { return static_cast<unsigned>((threads + kThreads - 1) / kThreads); }
+
+template <bool kQuick>
+void LaunchGelu(Element type, void* x, int64_t count, cudaStream_t stream) {
+  WithElement(type, [&](auto element) {
+    using T = decltype(element);
+    const int step = count % 8 == 0 ? 8 : 1;
+    const auto kernel = step == 8 ? GeluKernel<T, 8, kQuick> : GeluKernel<T, 1, kQuick>;
+    LaunchDependent(kernel, dim3(Blocks(count / step)), kThreads, 0, stream, static_cast<T*>(x), count);
+  });
 }
 
 }  // namespace
@@ -46,8 +111,9 @@ void RmsNorm(Element type, const void* x, const void* weight, void* out, int64_t
              cudaStream_t stream) {
   WithElement(type, [&](auto element) {
     using T = decltype(element);
-    RmsNormKernel<T><<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(
-        static_cast<const T*>(x), static_cast<const T*>(weight), static_cast<T*>(out), width, eps);
+    const auto kernel = width % 8 == 0 ? RmsNormKernel<T, true> : RmsNormKernel<T, false>;
+    LaunchDependent(kernel, dim3(static_cast<unsigned>(rows)), kThreads, 0, stream, static_cast<const T*>(x),
+                    static_cast<const T*>(weight), static_cast<T*>(out), width, eps);
   });
 }
 
@@ -55,9 +121,15 @@ void SiluMultiply(Element type, const void* gate_up, void* out, int64_t rows, in
   const int64_t count = rows * width;
   WithElement(type, [&](auto element) {
     using T = decltype(element);
-    SiluMultiplyKernel<T><<<static_cast<unsigned>((count + kThreads - 1) / kThreads), kThreads, 0, stream>>>(
-        static_cast<const T*>(gate_up), static_cast<T*>(out), count, width);
+    const int step = width % 8 == 0 ? 8 : 1;
+    const auto kernel = step == 8 ? SiluMultiplyKernel<T, 8> : SiluMultiplyKernel<T, 1>;
+    LaunchDependent(kernel, dim3(Blocks(count / step)), kThreads, 0, stream, static_cast<const T*>(gate_up),
+                    static_cast<T*>(out), count, width);
   });
 }
+
+void QuickGelu(Element type, void* x, int64_t count, cudaStream_t stream) { LaunchGelu<true>(type, x, count, stream); }
+
+void Gelu(Element type, void* x, int64_t count, cudaStream_t stream) { LaunchGelu<false>(type, x, count, stream); }
 
 }  // namespace llavamini::kernels

@@ -17,12 +17,17 @@
 namespace llavamini {
 
 struct EngineOptions {
-  int32_t max_running = 64;         // sequences that decode together
-  int32_t max_waiting = 256;        // requests taken but not yet running
-  int32_t max_images_per_step = 8;  // images encoded together
-  // Encoded images held by waiting requests; the oldest of them may exceed it.
+  int32_t max_running = 64;      // sequences that decode together; at most the model's places
+  int32_t max_waiting = 256;     // requests taken but not yet running
+  int64_t max_step_rows = 1024;  // of one step: sequences and prompts, its first prompt excepted
+  int32_t max_images_per_batch = 8;  // encoded together; at most the model's
+  // Encoded images of waiting requests that are not fused yet. A request with more images than this
+  // does not fill the image cache.
   int32_t max_images_ahead = 64;
-  int32_t max_prompt_rows_per_step = 2048;  // rows prefilled together; a longer prompt runs alone
+  // Prompt rows of waiting requests whose fusion has begun; the oldest of them may exceed it.
+  int64_t max_rows_ahead = 16384;
+  // How long images wait for others while sequences run.
+  absl::Duration image_batch_wait = absl::Milliseconds(2);
   std::function<absl::Time()> clock = absl::Now;
   // Called once, on the engine's thread and as its last act, when the device is lost: every request
   // has ended with UNAVAILABLE and no more are taken. The process should end; Stop() must not be

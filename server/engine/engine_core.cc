@@ -1,58 +1,46 @@
 #include "server/engine/engine_core.h"
 
+#include <algorithm>
 #include <atomic>
-#include <cstddef>
 #include <utility>
 
-#include "absl/types/span.h"
-#include "server/engine/batch.h"
-#include "server/engine/image_encoder.h"
+#include "server/engine/model_failure.h"
 #include "spdlog/spdlog.h"
 
 namespace llavamini {
 namespace {
 
-// One image's place in a request.
-struct ImagePlace {
-  RequestNumber request = 0;
-  size_t index = 0;
-};
-
-void Report(const Sequence& sequence, Stage stage, int64_t done, int64_t total) {
-  const Request& request = *sequence.request;
-  if (request.wants_progress) request.sink->OnProgress(stage, done, total);
-}
-
-void ReportEncoding(const Sequence& sequence) {
-  Report(sequence, Stage::kEncodingVision, sequence.usage.images - sequence.images_to_encode(),
-         sequence.usage.images);
-}
-
-void TakeEncoded(Sequence& sequence, size_t index, const EncodedOrFailed& encoded) {
-  sequence.images[index] = *encoded.image;
-  sequence.request->images[index].input.reset();
-  if (encoded.from_cache) ++sequence.usage.cached_images;
-}
-
-template <typename Result>
-void LogFailures(const char* work, const std::vector<absl::StatusOr<Result>>& results) {
-  for (const absl::StatusOr<Result>& result : results) {
-    if (result.ok()) continue;
-    spdlog::error("{} failed for a batch of {}: {}", work, results.size(),
-                  result.status().ToString());
-    return;
+// Smaller steps for a step that memory ran out for: its sequences, and each prompt; or, where there
+// are no prompts, each sequence.
+std::vector<Step> PartsOf(const Step& step) {
+  std::vector<Step> parts;
+  if (step.prompts.empty()) {
+    for (const Step::Sequence& sequence : step.sequences) parts.push_back({{}, {sequence}});
+    return parts;
   }
+  if (!step.sequences.empty()) parts.push_back({{}, step.sequences});
+  for (const Step::Prompt& prompt : step.prompts) parts.push_back({{prompt}, {}});
+  return parts;
+}
+
+std::vector<RequestNumber> RequestsOf(const Step& step) {
+  std::vector<RequestNumber> numbers;
+  numbers.reserve(step.rows());
+  for (const Step::Prompt& prompt : step.prompts) numbers.push_back(prompt.request);
+  for (const Step::Sequence& sequence : step.sequences) numbers.push_back(sequence.request);
+  return numbers;
 }
 
 }  // namespace
 
 SchedulerLimits LimitsOf(const EngineOptions& options, const ModelFacts& facts) {
-  return {options.max_running,
-          options.max_waiting,
-          options.max_images_per_step,
-          options.max_images_ahead,
-          options.max_prompt_rows_per_step,
+  return {std::min(options.max_running, facts.places), options.max_waiting, options.max_step_rows,
           facts.pages};
+}
+
+VisionLimits VisionLimitsOf(const EngineOptions& options, const ModelFacts& facts) {
+  return {std::min(options.max_images_per_batch, facts.max_images), options.max_images_ahead,
+          options.max_rows_ahead, options.image_batch_wait};
 }
 
 EngineCore::EngineCore(const EngineOptions& options, Model* model, const Tokenizer* tokenizer,
@@ -61,39 +49,38 @@ EngineCore::EngineCore(const EngineOptions& options, Model* model, const Tokeniz
     : options_(options),
       model_(model),
       tokenizer_(tokenizer),
-      cache_(cache),
       end_tokens_(std::move(end_tokens)),
-      scheduler_(std::move(scheduler)) {}
+      scheduler_(std::move(scheduler)),
+      vision_(VisionLimitsOf(options, model->facts()), options.clock, model, cache) {}
 
 void EngineCore::Arrive(std::unique_ptr<Request> request) {
-  Sequence sequence(std::move(request), model_->facts().tokens_per_image);
-  Report(sequence, Stage::kQueued, 0, 0);
   const RequestNumber number = next_number_++;
+  Sequence sequence(number, std::move(request), options_.clock(), model_->facts().tokens_per_image);
+  sequence.Report(Stage::kQueued, 0, 0);
+  const Request& arrived = *sequence.request;
   const absl::Status admitted =
-      device_lost_
-          ? absl::UnavailableError("the device is lost")
-          : scheduler_->Arrive({number, sequence.usage.prompt_tokens, sequence.request->max_tokens,
-                                sequence.images_to_encode(), sequence.request->deadline});
+      device_lost_ ? absl::UnavailableError("the device is lost")
+                   : scheduler_->Arrive({number, sequence.usage.prompt_tokens, arrived.max_tokens,
+                                         /*has_images=*/!arrived.images.empty(),
+                                         model_->SamplesAhead(arrived.sampling), arrived.deadline});
   if (!admitted.ok()) return End(sequence, admitted, FinishReason::kStop);
   sequences_.emplace(number, std::move(sequence));
 }
 
 bool EngineCore::RunStep() {
-  const bool cancelled = EndCancelled();
-  const absl::Time now = options_.clock();
-  const Step step = scheduler_->Plan(now);
-  for (const RequestNumber number : step.expired) {
-    Finish(number, absl::DeadlineExceededError("the deadline has passed"), FinishReason::kStop);
-  }
-  MarkStarted(step, now);
-  Encode(step.images);
-  Prefill(step.prompts);
-  Decode(step.sequences);
-  return cancelled || !step.empty();
+  bool worked = EndCancelled();
+  worked |= EndLate();
+  worked |= SeeImages();
+  const bool launched = Launch(scheduler_->Plan());
+  const int32_t ahead = launched ? model_->facts().steps_ahead : 0;
+  worked |= CollectUntil(static_cast<size_t>(ahead));
+  return worked || launched;
 }
 
 void EngineCore::EndAll(const absl::Status& reason) {
   while (!sequences_.empty()) Finish(sequences_.begin()->first, reason, FinishReason::kStop);
+  vision_.Drop();
+  CollectUntil(0);
 }
 
 EngineStats EngineCore::stats() const {
@@ -115,112 +102,127 @@ bool EngineCore::EndCancelled() {
   return !cancelled.empty();
 }
 
-void EngineCore::MarkStarted(const Step& step, absl::Time now) {
-  const auto mark = [this, now](RequestNumber number) {
-    Sequence& sequence = sequences_.at(number);
-    if (sequence.started) return;
-    sequence.started = true;
-    sequence.timings.queue = now - sequence.request->admitted;
-    if (sequence.images_to_encode() > 0) ReportEncoding(sequence);
-  };
-  for (const Step::Images& images : step.images) mark(images.request);
-  for (const Step::Prompt& prompt : step.prompts) mark(prompt.request);
+bool EngineCore::EndLate() {
+  const std::vector<RequestNumber> late = scheduler_->Late(options_.clock());
+  for (const RequestNumber number : late) {
+    Finish(number, absl::DeadlineExceededError("the deadline has passed"), FinishReason::kStop);
+  }
+  return !late.empty();
 }
 
-void EngineCore::Encode(const std::vector<Step::Images>& work) {
-  if (work.empty()) return;
-  std::vector<ImagePlace> places;
-  std::vector<const PreparedImage*> images;
-  for (const Step::Images& wanted : work) {
-    const Sequence& sequence = sequences_.at(wanted.request);
-    int64_t left = wanted.count;
-    for (size_t i = 0; left > 0 && i < sequence.images.size(); ++i) {
-      if (sequence.images[i] != nullptr) continue;
-      places.push_back({wanted.request, i});
-      images.push_back(&sequence.request->images[i]);
-      --left;
+// Encodes and fuses images of the requests that wait for them.
+bool EngineCore::SeeImages() {
+  std::vector<Sequence*> waiting;
+  for (auto& [number, sequence] : sequences_) {
+    if (!sequence.request->images.empty()) waiting.push_back(&sequence);
+  }
+  const absl::StatusOr<bool> worked =
+      vision_.Run(waiting, {scheduler_->running(), scheduler_->sequences_to_step()});
+  if (!worked.ok()) {
+    LoseDevice();
+    return true;
+  }
+  for (Sequence* sequence : waiting) {
+    const RequestNumber number = sequence->number;
+    if (!sequence->vision_failure.ok()) {
+      Fail(number, absl::Status(sequence->vision_failure));
+    } else if (sequence->images_left() == 0) {
+      scheduler_->SetReady(number);
     }
   }
-  const absl::Time begin = options_.clock();
-  const std::vector<EncodedOrFailed> encoded = EncodeImages(images, *model_, *cache_);
-  const absl::Duration duration = options_.clock() - begin;
-  for (size_t i = 0; i < places.size(); ++i) {
-    Sequence* sequence = Find(places[i].request);
-    if (sequence == nullptr) continue;  // another of its images failed
-    if (encoded[i].image.ok()) {
-      TakeEncoded(*sequence, places[i].index, encoded[i]);
-    } else {
-      Fail(places[i].request, encoded[i].image.status());
-    }
-  }
-  for (const Step::Images& wanted : work) {
-    Sequence* sequence = Find(wanted.request);
-    if (sequence == nullptr) continue;
-    sequence->timings.vision_encode += duration;
-    ReportEncoding(*sequence);
-  }
+  return *worked;
 }
 
-void EngineCore::Prefill(const std::vector<Step::Prompt>& work) {
-  std::vector<RequestNumber> numbers;
-  std::vector<PromptRow> rows;
-  for (const Step::Prompt& prompt : work) {
-    Sequence* sequence = Find(prompt.request);
-    if (sequence == nullptr) continue;  // its images failed in this step
-    sequence->pages = prompt.pages;
-    numbers.push_back(prompt.request);
-    rows.push_back(sequence->RowToPrefill());
-    Report(*sequence, Stage::kPrefill, 0, sequence->usage.prompt_tokens);
+// False when there is nothing to launch. A part of a step may come here after requests of it have
+// ended.
+bool EngineCore::Launch(Step step) {
+  const auto ended = [this](const auto& row) { return Find(row.request) == nullptr; };
+  std::erase_if(step.prompts, ended);
+  std::erase_if(step.sequences, ended);
+  if (step.rows() == 0) return false;
+  const absl::Status started = Start(step);
+  if (started.ok()) return true;
+  spdlog::error("a step of {} prompts and {} sequences: {}", step.prompts.size(),
+                step.sequences.size(), started.ToString());
+  if (absl::IsResourceExhausted(started) && step.rows() > 1) {
+    LaunchInParts(step);
+  } else {
+    for (const RequestNumber number : RequestsOf(step)) Fail(number, started);
   }
-  if (rows.empty()) return;
-  const absl::Time begin = options_.clock();
-  auto sampled = RunBatch<SampledToken>(
-      absl::MakeConstSpan(rows),
-      [this](absl::Span<const PromptRow> prompts) { return model_->Prefill(prompts); });
-  const absl::Time end = options_.clock();
-  LogFailures("prefill", sampled);
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    Sequence* sequence = Find(numbers[i]);
-    if (sequence == nullptr) return;  // the device was lost
-    sequence->timings.prefill = end - begin;
-    sequence->images.clear();
-    sequence->request->images.clear();
-    if (sampled[i].ok()) {
-      sequence->timings.first_token = end - sequence->request->admitted;
-      Report(*sequence, Stage::kPrefill, sequence->usage.prompt_tokens,
-             sequence->usage.prompt_tokens);
-    }
-    Deliver(numbers[i], std::move(sampled[i]));
-  }
+  return true;
 }
 
-void EngineCore::Decode(const std::vector<RequestNumber>& work) {
-  if (work.empty() || device_lost_) return;
+absl::Status EngineCore::Start(const Step& step) {
+  const absl::Time now = options_.clock();
+  std::vector<PromptRow> prompts;
   std::vector<DecodeRow> rows;
-  for (const RequestNumber number : work) rows.push_back(sequences_.at(number).RowToDecode());
-  auto sampled = RunBatch<SampledToken>(
-      absl::MakeConstSpan(rows),
-      [this](absl::Span<const DecodeRow> sequences) { return model_->Decode(sequences); });
-  LogFailures("decode", sampled);
-  for (size_t i = 0; i < work.size(); ++i) Deliver(work[i], std::move(sampled[i]));
+  prompts.reserve(step.prompts.size());
+  rows.reserve(step.sequences.size());
+  for (const Step::Prompt& prompt : step.prompts) {
+    Sequence& sequence = *Find(prompt.request);
+    prompts.push_back(sequence.RowToPrefill(prompt));
+    sequence.NotePrefill(now);
+  }
+  for (const Step::Sequence& sequence : step.sequences) {
+    rows.push_back(Find(sequence.request)->RowToDecode(sequence));
+  }
+  if (absl::Status launched = model_->Launch(prompts, rows); !launched.ok()) {
+    return ModelFailure(launched);
+  }
+  for (const Step::Prompt& prompt : step.prompts) Find(prompt.request)->LetVisionGo();
+  in_flight_.push_back(RequestsOf(step));
+  return absl::OkStatus();
 }
 
-void EngineCore::Deliver(RequestNumber number, absl::StatusOr<SampledToken> sampled) {
+void EngineCore::LaunchInParts(const Step& step) {
+  for (const Step& part : PartsOf(step)) {
+    CollectUntil(0);
+    Launch(part);
+  }
+}
+
+bool EngineCore::CollectUntil(size_t in_flight) {
+  const bool any = in_flight_.size() > in_flight;
+  while (in_flight_.size() > in_flight) Collect();
+  return any;
+}
+
+void EngineCore::Collect() {
+  const std::vector<RequestNumber> numbers = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  absl::StatusOr<std::vector<SampledToken>> sampled = model_->Collect();
+  if (sampled.ok() && sampled->size() != numbers.size()) {
+    sampled = absl::InternalError("the model returned another number of tokens than rows");
+  }
+  const absl::Time now = options_.clock();
+  if (!sampled.ok()) {
+    spdlog::error("a step of {} rows: {}", numbers.size(), sampled.status().ToString());
+    for (const RequestNumber number : numbers) Fail(number, ModelFailure(sampled.status()));
+    return;
+  }
+  for (size_t i = 0; i < numbers.size(); ++i) Deliver(numbers[i], std::move((*sampled)[i]), now);
+}
+
+void EngineCore::Deliver(RequestNumber number, SampledToken sampled, absl::Time now) {
   Sequence* sequence = Find(number);
-  if (sequence == nullptr) return;  // the device was lost
-  if (!sampled.ok()) return Fail(number, sampled.status());
-  Appended appended = Append(*sequence, *std::move(sampled), *tokenizer_, end_tokens_);
+  if (sequence == nullptr) return;  // it has ended: the token is surplus
+  scheduler_->Collected(number);
+  if (sequence->answer.empty()) sequence->NoteFirstToken(now);
+  Appended appended = Append(*sequence, std::move(sampled), *tokenizer_, end_tokens_);
   const bool has_news = !appended.delta.text.empty() || !appended.delta.token_ids.empty();
   if (has_news) sequence->request->sink->OnDelta(std::move(appended.delta));
   if (appended.finished) Finish(number, absl::OkStatus(), *appended.finished);
 }
 
 void EngineCore::Fail(RequestNumber number, const absl::Status& failure) {
-  if (absl::IsAborted(failure)) {
-    device_lost_ = true;
-    return EndAll(absl::UnavailableError("the device is lost"));
-  }
-  Finish(number, failure, FinishReason::kStop);
+  if (absl::IsAborted(failure)) return LoseDevice();
+  if (Find(number) != nullptr) Finish(number, failure, FinishReason::kStop);
+}
+
+void EngineCore::LoseDevice() {
+  device_lost_ = true;
+  in_flight_.clear();
+  EndAll(absl::UnavailableError("the device is lost"));
 }
 
 void EngineCore::Finish(RequestNumber number, const absl::Status& status, FinishReason reason) {

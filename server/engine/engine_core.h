@@ -3,13 +3,14 @@
 // excepted.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/model.h"
 #include "model/text/tokenizer.h"
@@ -18,11 +19,13 @@
 #include "server/engine/request.h"
 #include "server/engine/scheduler.h"
 #include "server/engine/sequence.h"
+#include "server/engine/vision_work.h"
 
 namespace llavamini {
 
-// What the options and the model's pages allow.
+// What the options and the model allow.
 SchedulerLimits LimitsOf(const EngineOptions& options, const ModelFacts& facts);
+VisionLimits VisionLimitsOf(const EngineOptions& options, const ModelFacts& facts);
 
 class EngineCore {
  public:
@@ -35,14 +38,16 @@ class EngineCore {
   // Scheduler::Arrive).
   void Arrive(std::unique_ptr<Request> request);
 
-  // Ends what was cancelled or is late, then works on all others. False when there was nothing to
-  // do: nothing will be before an arrival, a cancel or NextDeadline().
+  // Ends what was cancelled or is late, then takes the images, the next step and the answers of the
+  // step before it one loop further. False when there was nothing to do: nothing will be before an
+  // arrival, a cancel or NextDeadline().
   bool RunStep();
 
-  // Ends every request with `reason`.
+  // Ends every request with `reason`, and waits for the steps in flight.
   void EndAll(const absl::Status& reason);
 
-  bool idle() const { return sequences_.empty(); }
+  // No request is here, and nothing of them on the device.
+  bool idle() const { return sequences_.empty() && in_flight_.empty() && vision_.idle(); }
   int64_t room() const { return scheduler_->room(); }  // requests that may arrive now
   absl::Time NextDeadline() const { return scheduler_->NextDeadline(); }
   EngineStats stats() const;
@@ -52,12 +57,16 @@ class EngineCore {
 
  private:
   bool EndCancelled();
-  void MarkStarted(const Step& step, absl::Time now);
-  void Encode(const std::vector<Step::Images>& work);
-  void Prefill(const std::vector<Step::Prompt>& work);
-  void Decode(const std::vector<RequestNumber>& work);
-  void Deliver(RequestNumber number, absl::StatusOr<SampledToken> sampled);
+  bool EndLate();
+  bool SeeImages();
+  bool Launch(Step step);
+  absl::Status Start(const Step& step);
+  void LaunchInParts(const Step& step);
+  bool CollectUntil(size_t in_flight);
+  void Collect();
+  void Deliver(RequestNumber number, SampledToken sampled, absl::Time now);
   void Fail(RequestNumber number, const absl::Status& failure);
+  void LoseDevice();
   void Finish(RequestNumber number, const absl::Status& status, FinishReason reason);
   void End(Sequence& sequence, const absl::Status& status, FinishReason reason);
   Sequence* Find(RequestNumber number);  // null: it has ended
@@ -65,10 +74,13 @@ class EngineCore {
   const EngineOptions options_;
   Model* const model_;
   const Tokenizer* const tokenizer_;
-  ImageCache* const cache_;
   const std::vector<TokenId> end_tokens_;
   const std::unique_ptr<Scheduler> scheduler_;
+  VisionWork vision_;
   std::map<RequestNumber, Sequence> sequences_;  // exactly those that the scheduler knows
+  // Requests by row, of the steps that are launched and not collected, oldest first. A request that
+  // has ended meanwhile is unknown by then: its surplus token is dropped.
+  std::deque<std::vector<RequestNumber>> in_flight_;
   RequestNumber next_number_ = 1;
   bool device_lost_ = false;
 };

@@ -1,11 +1,13 @@
-// Encoded images by key, bounded in bytes, least recently used first out. Thread-safe: the prepare
-// pool looks up (and so skips decoding a known image), the engine inserts. The lock is held for a
-// look-up only.
+// Encoded images by key, in two tiers bounded in bytes: the model's device, and the host's memory
+// for what falls out of it; in each the least recently used goes first. Thread-safe: the prepare
+// pool looks up (and so skips decoding a known image), the engine alone inserts and moves images
+// between the tiers. The lock is held for a look-up only.
 #pragma once
 
 #include <cstddef>
 #include <list>
 #include <unordered_map>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -13,32 +15,54 @@
 
 namespace llavamini {
 
+struct CachedImage {
+  ImageKey key{};
+  EncodedImagePtr image;
+};
+
 class ImageCache {
  public:
-  explicit ImageCache(size_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
+  // host_bytes 0: no second tier.
+  explicit ImageCache(size_t device_bytes, size_t host_bytes = 0)
+      : device_(device_bytes), host_(host_bytes) {}
 
-  // Null when unknown. Makes the entry the most recently used.
+  // Null when unknown; on_host() when only the second tier has it. Makes the entry the most
+  // recently used.
   EncodedImagePtr Find(const ImageKey& key);
 
-  // Evicts until it fits; an image larger than the whole cache is not kept.
-  void Insert(const ImageKey& key, EncodedImagePtr image);
+  // Into the tier where the image lives, which evicts until it fits; an image larger than the whole
+  // tier is not kept. Returns what fell out of the device tier and would have room on the host,
+  // which does not have it yet: to be moved there and inserted again.
+  std::vector<CachedImage> Insert(const ImageKey& key, EncodedImagePtr image);
 
-  size_t bytes() const;
+  size_t device_bytes() const;
+  size_t host_bytes() const;
 
  private:
   struct KeyHash {
     size_t operator()(const ImageKey& key) const;
   };
-  struct Entry {
-    ImageKey key;
-    EncodedImagePtr image;
+
+  // One tier, without a lock.
+  class Tier {
+   public:
+    explicit Tier(size_t capacity) : capacity_(capacity) {}
+    EncodedImagePtr Find(const ImageKey& key);
+    // Moves what must go, the new entry itself if it never fits, to `dropped`.
+    void Insert(CachedImage entry, std::list<CachedImage>& dropped);
+    size_t bytes() const { return bytes_; }
+    bool MayKeep(const CachedImage& entry) const;  // has not, and could have
+
+   private:
+    size_t capacity_;
+    std::list<CachedImage> recent_;  // most recent first
+    std::unordered_map<ImageKey, std::list<CachedImage>::iterator, KeyHash> index_;
+    size_t bytes_ = 0;
   };
 
-  const size_t capacity_bytes_;
   mutable absl::Mutex mutex_;
-  std::list<Entry> recent_ ABSL_GUARDED_BY(mutex_);  // most recent first
-  std::unordered_map<ImageKey, std::list<Entry>::iterator, KeyHash> index_ ABSL_GUARDED_BY(mutex_);
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  Tier device_ ABSL_GUARDED_BY(mutex_);
+  Tier host_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace llavamini

@@ -1,56 +1,89 @@
 #include "server/engine/image_encoder.h"
 
+#include <algorithm>
 #include <cstddef>
-#include <map>
 #include <utility>
 
-#include "server/engine/batch.h"
+#include "server/engine/check.h"
+#include "server/engine/model_failure.h"
+#include "spdlog/spdlog.h"
 
 namespace llavamini {
-namespace {
 
-using Results = std::map<ImageKey, EncodedOrFailed>;
-
-// Distinct images of one resolution_ratio, none of them in the cache.
-void EncodeGroup(absl::Span<const PreparedImage* const> images, Model& model, ImageCache& cache,
-                 Results& results) {
-  std::vector<const ImageInput*> inputs;
-  for (const PreparedImage* image : images) inputs.push_back(image->input.get());
-  auto encoded = RunBatch<EncodedImagePtr>(
-      absl::MakeConstSpan(inputs),
-      [&model](absl::Span<const ImageInput* const> rows) { return model.EncodeImages(rows); });
-  for (size_t i = 0; i < images.size(); ++i) {
-    if (encoded[i].ok()) cache.Insert(images[i]->key, *encoded[i]);
-    results.insert_or_assign(images[i]->key, EncodedOrFailed{std::move(encoded[i])});
-  }
+bool ImageEncoder::Has(const ImageKey& key) const {
+  return std::any_of(batch_.begin(), batch_.end(),
+                     [&key](const ImageToEncode& image) { return image.key == key; });
 }
 
-}  // namespace
+void ImageEncoder::Begin(std::vector<ImageToEncode> images) {
+  Check(idle(), "one batch of images is encoded at a time");
+  batch_ = std::move(images);
+  std::vector<const ImageInput*> inputs;
+  for (const ImageToEncode& image : batch_) inputs.push_back(image.input.get());
+  absl::StatusOr<std::unique_ptr<Encoding>> encoding = model_->BeginEncoding(inputs);
+  status_ = encoding.status();
+  if (encoding.ok()) encoding_ = *std::move(encoding);
+}
 
-std::vector<EncodedOrFailed> EncodeImages(absl::Span<const PreparedImage* const> images,
-                                          Model& model, ImageCache& cache) {
-  Results results;
-  std::map<int, std::vector<const PreparedImage*>> groups;  // by resolution_ratio
-  for (const PreparedImage* image : images) {
-    if (results.contains(image->key)) continue;
-    EncodedImagePtr known = cache.Find(image->key);
-    if (known == nullptr) groups[image->input->resolution_ratio].push_back(image);
-    const bool from_cache = known != nullptr;
-    results.emplace(image->key, EncodedOrFailed{std::move(known), from_cache});
+void ImageEncoder::RunPieces(int count) {
+  for (int i = 0; i < count && status_.ok(); ++i) status_ = encoding_->RunPiece();
+}
+
+std::vector<EncodedOrFailed> ImageEncoder::Take() {
+  std::vector<EncodedImagePtr> images;
+  if (status_.ok()) {
+    images = encoding_->images();
+    if (images.size() != batch_.size()) {
+      status_ =
+          absl::InternalError("the model returned another number of images than it was given");
+    }
   }
-  absl::Status lost;
-  for (const auto& [ratio, group] : groups) {
-    EncodeGroup(group, model, cache, results);
-    lost = results.at(group.back()->key).image.status();
-    if (absl::IsAborted(lost)) break;
+  const absl::Status failure = status_.ok() ? status_ : ModelFailure(status_);
+  encoding_.reset();
+  if (!failure.ok()) spdlog::error("encoding {} images: {}", batch_.size(), failure.ToString());
+  std::vector<EncodedOrFailed> results;
+  if (absl::IsResourceExhausted(failure) && batch_.size() > 1) {
+    results = TakeEachAlone();
+  } else {
+    for (size_t i = 0; i < batch_.size(); ++i) {
+      if (failure.ok()) {
+        results.push_back({std::move(batch_[i]), std::move(images[i])});
+      } else {
+        results.push_back({std::move(batch_[i]), failure});
+      }
+    }
   }
-  std::vector<EncodedOrFailed> ordered;
-  for (const PreparedImage* image : images) {
-    EncodedOrFailed& result = results.at(image->key);
-    const bool skipped = result.image.ok() && *result.image == nullptr;
-    ordered.push_back(skipped ? EncodedOrFailed{lost} : result);
+  Drop();
+  return results;
+}
+
+void ImageEncoder::Drop() {
+  batch_.clear();
+  encoding_.reset();
+  status_ = absl::OkStatus();
+}
+
+std::vector<EncodedOrFailed> ImageEncoder::TakeEachAlone() {
+  std::vector<EncodedOrFailed> results;
+  for (ImageToEncode& image : batch_) {
+    const bool lost = !results.empty() && absl::IsAborted(results.back().image.status());
+    absl::StatusOr<EncodedImagePtr> encoded =
+        lost ? results.back().image : EncodeAlone(image.input.get());
+    if (!encoded.ok()) encoded = ModelFailure(encoded.status());
+    results.push_back({std::move(image), std::move(encoded)});
   }
-  return ordered;
+  return results;
+}
+
+absl::StatusOr<EncodedImagePtr> ImageEncoder::EncodeAlone(const ImageInput* input) {
+  absl::StatusOr<std::unique_ptr<Encoding>> encoding = model_->BeginEncoding({input});
+  if (!encoding.ok()) return encoding.status();
+  while ((*encoding)->pieces_left() > 0) {
+    if (absl::Status status = (*encoding)->RunPiece(); !status.ok()) return status;
+  }
+  std::vector<EncodedImagePtr> images = (*encoding)->images();
+  if (images.size() != 1) return absl::InternalError("the model returned no image");
+  return std::move(images.front());
 }
 
 }  // namespace llavamini

@@ -18,7 +18,7 @@ namespace llavamini {
 // SHA-256 of an image's bytes and of the options that it is encoded with.
 using ImageKey = std::array<uint8_t, 32>;
 
-// One image or frame: already encoded (found in the cache), or ready to be.
+// One image or frame: already encoded (found in the cache, in either of its tiers), or ready to be.
 struct PreparedImage {
   ImageKey key{};
   EncodedImagePtr encoded;  // set: `input` is empty
@@ -43,8 +43,8 @@ struct Usage {
 struct Timings {
   absl::Duration queue;          // to the first step that worked on it, or to its end if none did
   absl::Duration media_decode;   // duration of decoding and resizing
-  absl::Duration vision_encode;  // duration of the calls that encoded its images
-  absl::Duration prefill;        // duration of its prefill step
+  absl::Duration vision_encode;  // from the start of its first image's encoding to its prefill
+  absl::Duration prefill;        // from the launch of its prefill to its first token
   absl::Duration first_token;
   absl::Duration total;
 };
@@ -89,8 +89,8 @@ struct Request {
   absl::Time admitted = absl::InfinitePast();
   absl::Time deadline = absl::InfiniteFuture();
   absl::Duration media_decode;  // filled by the prepare pool
-  std::shared_ptr<std::atomic<bool>>
-      cancelled;  // set by any thread; the engine frees the place within two steps
+  // Set by any thread; the engine frees the place within two steps.
+  std::shared_ptr<std::atomic<bool>> cancelled;
   std::shared_ptr<AnswerSink> sink;
 };
 

@@ -1,15 +1,20 @@
 #include "server/engine/scheduler.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
-#include "model/model.h"
 #include "server/engine/check.h"
 
 namespace llavamini {
 
 int64_t PagesNeeded(int64_t prompt_rows, int64_t max_tokens) {
   return (prompt_rows + max_tokens + kPageTokens - 1) / kPageTokens;
+}
+
+Scheduler::Scheduler(const SchedulerLimits& limits)
+    : limits_(limits), pool_(limits.pages), free_places_(limits.max_running) {
+  std::iota(free_places_.rbegin(), free_places_.rend(), 0);
 }
 
 absl::Status Scheduler::Arrive(const RequestFacts& facts) {
@@ -24,87 +29,82 @@ absl::Status Scheduler::Arrive(const RequestFacts& facts) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the queue is full: ", limits_.max_waiting, " requests wait"));
   }
-  waiting_.push_back({facts});
+  waiting_.emplace(facts.number, Waiting{facts, /*ready=*/!facts.has_images});
   return absl::OkStatus();
 }
 
-void Scheduler::Finish(RequestNumber number) {
-  const auto waiting = std::find_if(waiting_.begin(), waiting_.end(), [number](const Waiting& w) {
-    return w.facts.number == number;
-  });
-  if (waiting != waiting_.end()) {
-    waiting_.erase(waiting);
-    return;
+void Scheduler::SetReady(RequestNumber number) { waiting_.at(number).ready = true; }
+
+std::vector<RequestNumber> Scheduler::Late(absl::Time now) const {
+  std::vector<RequestNumber> late;
+  for (const auto& [number, running] : running_) {
+    if (running.facts.deadline <= now) late.push_back(number);
   }
-  const auto running = std::find_if(running_.begin(), running_.end(),
-                                    [number](const Running& r) { return r.number == number; });
-  Check(running != running_.end(), "a request is finished once");
-  pool_.Return(running->pages);
-  running_.erase(running);
+  for (const auto& [number, waiting] : waiting_) {
+    if (waiting.facts.deadline <= now) late.push_back(number);
+  }
+  return late;
 }
 
-Step Scheduler::Plan(absl::Time now) {
+Step Scheduler::Plan() {
   Step step;
-  for (const Running& running : running_) {
-    (running.deadline <= now ? step.expired : step.sequences).push_back(running.number);
+  for (auto& [number, running] : running_) {
+    if (!running.may_step()) continue;
+    step.sequences.push_back({number, running.place, running.chosen});
+    ++running.chosen;
+    ++running.in_flight;
   }
-  for (const Waiting& waiting : waiting_) {
-    if (waiting.facts.deadline <= now) step.expired.push_back(waiting.facts.number);
-  }
-  step.images = PlanImages(now);
-  step.prompts = PlanPrompts(now);
+  PlanPrompts(step);
   return step;
 }
 
-std::vector<Step::Images> Scheduler::PlanImages(absl::Time now) {
-  std::vector<Step::Images> images;
-  int64_t room_in_step = limits_.max_images_per_step;
-  int64_t room_ahead = limits_.max_images_ahead - ImagesAhead();
-  for (Waiting& waiting : waiting_) {
-    if (waiting.facts.deadline <= now) continue;
-    const bool oldest = &waiting == &waiting_.front();
-    int64_t count = std::min(waiting.images_left(), room_in_step);
-    if (!oldest) count = std::min(count, std::max<int64_t>(room_ahead, 0));
-    if (count == 0) continue;
-    images.push_back({waiting.facts.number, count});
-    waiting.encoded += count;
-    room_in_step -= count;
-    room_ahead -= count;
-  }
-  return images;
-}
-
-std::vector<Step::Prompt> Scheduler::PlanPrompts(absl::Time now) {
-  std::vector<Step::Prompt> prompts;
-  int64_t rows = 0;
+void Scheduler::PlanPrompts(Step& step) {
+  auto rows = static_cast<int64_t>(step.sequences.size());
   for (auto waiting = waiting_.begin(); waiting != waiting_.end();) {
-    const RequestFacts& facts = waiting->facts;
-    if (waiting->images_left() > 0 || facts.deadline <= now) {
+    if (!waiting->second.ready) {
       ++waiting;
       continue;
     }
+    const RequestFacts& facts = waiting->second.facts;
     const int64_t needed = PagesNeeded(facts.prompt_rows, facts.max_tokens);
-    const bool fits_step =
-        prompts.empty() || rows + facts.prompt_rows <= limits_.max_prompt_rows_per_step;
-    if (!fits_step || running() >= limits_.max_running || needed > pool_.available()) break;
     rows += facts.prompt_rows;
-    prompts.push_back({facts.number, pool_.Take(static_cast<int32_t>(needed))});
-    running_.push_back({facts.number, facts.deadline, prompts.back().pages});
+    const bool fits_step = step.prompts.empty() || rows <= limits_.max_step_rows;
+    if (!fits_step || free_places_.empty() || needed > pool_.available()) return;
+    step.prompts.push_back(
+        {facts.number, free_places_.back(), pool_.Take(static_cast<int32_t>(needed))});
+    free_places_.pop_back();
+    running_.emplace(facts.number,
+                     Running{facts, step.prompts.back().place, step.prompts.back().pages});
     waiting = waiting_.erase(waiting);
   }
-  return prompts;
 }
 
-int64_t Scheduler::ImagesAhead() const {
-  int64_t ahead = 0;
-  for (const Waiting& waiting : waiting_) ahead += waiting.encoded;
-  return ahead;
+void Scheduler::Collected(RequestNumber number) {
+  Running& running = running_.at(number);
+  Check(running.in_flight > 0, "a token is collected once");
+  --running.in_flight;
+}
+
+void Scheduler::Finish(RequestNumber number) {
+  if (waiting_.erase(number) > 0) return;
+  const auto running = running_.find(number);
+  Check(running != running_.end(), "a request is finished once");
+  pool_.Return(running->second.pages);
+  free_places_.push_back(running->second.place);
+  running_.erase(running);
+}
+
+int64_t Scheduler::sequences_to_step() const {
+  return std::count_if(running_.begin(), running_.end(),
+                       [](const auto& entry) { return entry.second.may_step(); });
 }
 
 absl::Time Scheduler::NextDeadline() const {
   absl::Time next = absl::InfiniteFuture();
-  for (const Waiting& waiting : waiting_) next = std::min(next, waiting.facts.deadline);
-  for (const Running& running : running_) next = std::min(next, running.deadline);
+  for (const auto& [number, waiting] : waiting_) next = std::min(next, waiting.facts.deadline);
+  for (const auto& [number, running] : running_) {
+    next = std::min(next, running.facts.deadline);
+  }
   return next;
 }
 

@@ -1,69 +1,68 @@
-// Decides what the engine's next step works on. A pure function of what it is told: no clock, no
-// lock, no model. Used on the engine's thread alone.
+// Decides which prompts and sequences the engine's next step of the language model works on. A pure
+// function of what it is told: no clock, no lock, no model. Used on the engine's thread alone. What
+// becomes of images before that is VisionPlanner's (vision_planner.h).
 //
 // Policy
-// - Images are encoded first come, first served, a bounded number per step so that running answers
-//   keep their pace; images of several waiting requests share a step.
-// - A request is prefilled once its images are encoded (those of the same step count), a running
-//   place is free and the pages for its worst case (prompt and max_tokens) can be reserved. So a
-//   running answer never waits for memory and is never thrown out.
-// - Among requests whose images are encoded the order is strictly that of arrival: when the oldest
-//   of them waits for pages or a place, all younger ones wait behind it, so a large request cannot
-//   starve. Only a request whose own images are still being encoded may be overtaken, and encoding
+// - Everything that runs takes one token more in every step, also while its last token is still on
+//   the device, unless the model needs that token first (samples_ahead) or has chosen the last one.
+// - A request is prefilled once its images are fused, a place is free and the pages for its worst
+//   case (prompt and max_tokens) can be reserved. So a running answer never waits for memory and is
+//   never thrown out.
+// - Prompts ride along with the sequences of a step up to max_step_rows; the first prompt of a step
+//   is taken however long it is.
+// - Among requests whose images are fused the order is strictly that of arrival: when the oldest of
+//   them waits for rows, pages or a place, all younger ones wait behind it, so a large request
+//   cannot starve. Only a request whose own images are not fused yet may be overtaken, and vision
 //   is first come, first served.
-// - Everything that runs is decoded in every step.
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <map>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "model/model.h"
 #include "server/engine/page_pool.h"
 
 namespace llavamini {
 
-// Names a request inside one engine; later requests have larger numbers.
+// Names a request inside one engine; later requests have larger numbers, and none is used twice.
 using RequestNumber = uint64_t;
 
 struct SchedulerLimits {
-  int32_t max_running = 0;
+  int32_t max_running = 0;  // places
   int32_t max_waiting = 0;
-  int32_t max_images_per_step = 0;
-  // Encoded images held by waiting requests; the oldest request may exceed it.
-  int32_t max_images_ahead = 0;
-  int64_t max_prompt_rows_per_step = 0;
+  int64_t max_step_rows = 0;
   int32_t pages = 0;
 };
 
 struct RequestFacts {
   RequestNumber number = 0;
-  int64_t prompt_rows = 0;       // vision tokens included; at least 1
-  int64_t max_tokens = 0;        // at least 1
-  int64_t images_to_encode = 0;  // without those found in the cache
+  int64_t prompt_rows = 0;  // vision tokens included; at least 1
+  int64_t max_tokens = 0;   // at least 1
+  bool has_images = false;  // waits until SetReady()
+  bool samples_ahead = true;
   absl::Time deadline = absl::InfiniteFuture();
 };
 
-// One step's work, in this order. A request named in `expired` is in no other list.
+// One step of the language model.
 struct Step {
-  struct Images {
-    RequestNumber request = 0;
-    int64_t count = 0;  // its next so many images
-  };
   struct Prompt {
     RequestNumber request = 0;
-    std::vector<int32_t> pages;  // for the prompt and max_tokens; the request's until Finish
+    Place place = 0;             // until Finish, as are
+    std::vector<int32_t> pages;  // for the prompt and max_tokens
+  };
+  struct Sequence {
+    RequestNumber request = 0;
+    Place place = 0;
+    int64_t token_index = 0;  // of the token to choose: those before it are chosen or in flight
   };
 
-  std::vector<RequestNumber> expired;    // past their deadline: to be finished
-  std::vector<Images> images;            // to encode
-  std::vector<Prompt> prompts;           // to prefill, once their images are encoded
-  std::vector<RequestNumber> sequences;  // to decode
+  std::vector<Prompt> prompts;
+  std::vector<Sequence> sequences;
 
-  bool empty() const {
-    return expired.empty() && images.empty() && prompts.empty() && sequences.empty();
-  }
+  size_t rows() const { return prompts.size() + sequences.size(); }
 };
 
 // Pages reserved for a request: room for the prompt and the longest answer.
@@ -73,50 +72,65 @@ int64_t PagesNeeded(int64_t prompt_rows, int64_t max_tokens);
 // notices.
 class Scheduler {
  public:
-  explicit Scheduler(const SchedulerLimits& limits) : limits_(limits), pool_(limits.pages) {}
+  explicit Scheduler(const SchedulerLimits& limits);
   virtual ~Scheduler() = default;
 
   // INVALID_ARGUMENT when the request could never run (more pages than there are),
   // RESOURCE_EXHAUSTED when max_waiting wait already. A refused request is forgotten.
   virtual absl::Status Arrive(const RequestFacts& facts);
 
+  // The images of a waiting request are fused.
+  virtual void SetReady(RequestNumber number);
+
+  // Everybody who is past the deadline, wherever it is: to be finished.
+  virtual std::vector<RequestNumber> Late(absl::Time now) const;
+
+  // What to launch now. Takes the planned rows as launched and the planned prompts as running: one
+  // whose work fails must be finished.
+  virtual Step Plan();
+
+  // The oldest token in flight of a running request is known now.
+  virtual void Collected(RequestNumber number);
+
   // The request has ended, for whatever reason and wherever it was: its place and pages are free.
+  // The device works in order, so they may be given away though a step with it is in flight.
   virtual void Finish(RequestNumber number);
 
-  // What to do now. Takes the planned images as encoded and the planned prompts as running: one
-  // whose work fails must be finished.
-  virtual Step Plan(absl::Time now);
+  // Sequences that Plan() would put into a step now.
+  int64_t sequences_to_step() const;
 
   // When the first deadline of all requests is.
   absl::Time NextDeadline() const;
 
   int64_t running() const { return static_cast<int64_t>(running_.size()); }
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
-  int64_t room() const {
-    return limits_.max_waiting - waiting();
-  }  // requests that Arrive would take now
+  // Requests that Arrive would take now.
+  int64_t room() const { return limits_.max_waiting - waiting(); }
   const PagePool& pages() const { return pool_; }
 
  private:
   struct Waiting {
     RequestFacts facts;
-    int64_t encoded = 0;  // images
-    int64_t images_left() const { return facts.images_to_encode - encoded; }
+    bool ready = false;
   };
   struct Running {
-    RequestNumber number = 0;
-    absl::Time deadline;
+    RequestFacts facts;
+    Place place = 0;
     std::vector<int32_t> pages;
+    int64_t chosen = 1;     // tokens, those in flight included
+    int64_t in_flight = 1;  // of them
+    bool may_step() const {
+      return chosen < facts.max_tokens && (in_flight == 0 || facts.samples_ahead);
+    }
   };
 
-  std::vector<Step::Images> PlanImages(absl::Time now);
-  std::vector<Step::Prompt> PlanPrompts(absl::Time now);
-  int64_t ImagesAhead() const;
+  void PlanPrompts(Step& step);
 
   const SchedulerLimits limits_;
   PagePool pool_;
-  std::deque<Waiting> waiting_;   // in order of arrival
-  std::vector<Running> running_;  // in order of prefill
+  std::vector<Place> free_places_;            // the last one is taken first
+  std::map<RequestNumber, Waiting> waiting_;  // in order of arrival
+  std::map<RequestNumber, Running> running_;
 };
 
 }  // namespace llavamini

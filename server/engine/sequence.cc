@@ -24,29 +24,65 @@ bool FlushText(Sequence& sequence, Delta& delta) {
 
 }  // namespace
 
-Sequence::Sequence(std::unique_ptr<Request> arrived, int32_t tokens_per_image)
-    : request(std::move(arrived)), stops(request->stop) {
-  for (const PreparedImage& image : request->images) images.push_back(image.encoded);
-  const auto count = static_cast<int64_t>(images.size());
+Sequence::Sequence(RequestNumber own_number, std::unique_ptr<Request> arrived_request,
+                   absl::Time arrived_at, int32_t tokens_per_image)
+    : number(own_number),
+      request(std::move(arrived_request)),
+      stops(request->stop),
+      arrived(arrived_at) {
+  const std::vector<PreparedImage>& images = request->images;
+  images_encoded = std::count_if(images.begin(), images.end(), [](const PreparedImage& image) {
+    return image.encoded != nullptr;
+  });
+  usage.images = static_cast<int64_t>(images.size());
   usage.prompt_tokens = PromptLength(request->prompt.size(), images.size(), tokens_per_image);
-  usage.vision_tokens = count * tokens_per_image;
-  usage.images = count;
-  usage.cached_images = count - images_to_encode();
+  usage.vision_tokens = usage.images * tokens_per_image;
+  usage.cached_images = images_encoded;
   timings.media_decode = request->media_decode;
 }
 
-int64_t Sequence::images_to_encode() const {
-  return std::count(images.begin(), images.end(), nullptr);
+void Sequence::MarkStarted(absl::Time now) {
+  if (started) return;
+  started = true;
+  timings.queue = now - request->admitted;
 }
 
-PromptRow Sequence::RowToPrefill() const {
-  return {request->prompt, images, pages, &request->sampling};
+void Sequence::Report(Stage stage, int64_t done, int64_t total) const {
+  if (request->wants_progress) request->sink->OnProgress(stage, done, total);
 }
 
-DecodeRow Sequence::RowToDecode() const {
-  // The newest token is fed now: its row is not in the pages yet.
-  const auto position = usage.prompt_tokens + static_cast<int64_t>(answer.size()) - 1;
-  return {request->prompt, answer, static_cast<int32_t>(position), pages, &request->sampling};
+void Sequence::ReportEncoding() const {
+  Report(Stage::kEncodingVision, images_encoded, usage.images);
+}
+
+void Sequence::NotePrefill(absl::Time now) {
+  MarkStarted(now);
+  prefill_launched = now;
+  if (encoding_began < now) timings.vision_encode = now - encoding_began;
+  Report(Stage::kPrefill, 0, usage.prompt_tokens);
+}
+
+void Sequence::NoteFirstToken(absl::Time now) {
+  timings.prefill = now - prefill_launched;
+  timings.first_token = now - request->admitted;
+  Report(Stage::kPrefill, usage.prompt_tokens, usage.prompt_tokens);
+}
+
+void Sequence::LetVisionGo() {
+  fused.reset();
+  request->images.clear();
+}
+
+PromptRow Sequence::RowToPrefill(const Step::Prompt& planned) const {
+  return {request->prompt, fused.get(), planned.pages, planned.place, &request->sampling};
+}
+
+DecodeRow Sequence::RowToDecode(const Step::Sequence& planned) const {
+  // The token before is fed: its row is not in the pages yet.
+  const int64_t position = usage.prompt_tokens + planned.token_index - 1;
+  return {planned.place,       static_cast<int32_t>(position),
+          planned.token_index, &request->sampling,
+          request->prompt,     answer};
 }
 
 Appended Append(Sequence& sequence, SampledToken sampled, const Tokenizer& tokenizer,

@@ -1,7 +1,5 @@
 #include "server/prepare/chat_stack.h"
 
-#include <utility>
-
 namespace llavamini {
 
 absl::StatusOr<std::unique_ptr<ChatStack>> ChatStack::Create(const ChatStackOptions& options,
@@ -16,7 +14,7 @@ ChatStack::ChatStack(const ChatStackOptions& options, Model* model, const Tokeni
                      const ChatTemplate& chat_template)
     : options_(options),
       memory_(MemoryBudget::Create(options.memory_bytes)),
-      cache_(options.image_cache_bytes),
+      cache_(options.image_cache_bytes, options.image_cache_host_bytes),
       engine_(options.engine, model, tokenizer, &cache_, options.end_tokens),
       preparer_(&options_.model, &options_.limits, chat_template,
                 ImagePreparer(&options_.model, &options_.limits, &cache_, memory_)),

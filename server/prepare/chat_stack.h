@@ -21,9 +21,10 @@ struct ChatStackOptions {
   ServedModel model;
   CallLimits limits;
   EngineOptions engine;
-  std::vector<TokenId> end_tokens;  // ids that end an answer
-  size_t image_cache_bytes = 0;
-  int64_t memory_bytes = 0;  // uploads and pictures of all calls together
+  std::vector<TokenId> end_tokens;    // ids that end an answer
+  size_t image_cache_bytes = 0;       // on the model's device
+  size_t image_cache_host_bytes = 0;  // for what falls out of it
+  int64_t memory_bytes = 0;           // uploads and pictures of all calls together
   int prepare_threads = 1;
   int max_prepare_queue = 256;
 };

@@ -52,6 +52,12 @@ std::vector<std::string> GoldenNames() {
   return names;
 }
 
+std::string TestNameOf(const std::string& golden) {
+  std::string name = golden;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
 Goldens LoadGoldens(const std::filesystem::path& folder) {
   Goldens goldens;
   goldens.folder = folder;

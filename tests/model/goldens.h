@@ -30,6 +30,7 @@ struct Goldens {
 
 std::filesystem::path GoldenFolder();
 std::vector<std::string> GoldenNames();
+std::string TestNameOf(const std::string& golden);  // as GoogleTest allows
 Goldens LoadGoldens(const std::filesystem::path& folder);
 
 // uint8 [T, S, side, side, 3] → one input per frame.

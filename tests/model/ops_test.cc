@@ -1,158 +1,225 @@
-// The operations of model/ops.h: the plain twins against formulas written out, and every CUDA
-// kernel against its twin.
+// The plain twins of model/ops.h against their formulas written out, row by row.
 #include "model/ops.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "model/device.h"
 #include "model/kv_cache.h"
-#include "tests/model/tolerance.h"
+#include "tests/model/kernel_test.h"
 
 namespace llavamini {
 namespace {
 
-at::Tensor Random(at::IntArrayRef shape, at::ScalarType dtype = at::kFloat) {
-  static at::Generator generator = at::detail::createCPUGenerator(7);
-  return at::randn(shape, generator, at::kFloat).to(dtype);
+using at::indexing::Slice;
+
+// softmax(q · kᵀ / √d) · v of one query [d] over rows k and v [S, d].
+at::Tensor AttendOne(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  const at::Tensor logits = k.mv(q) / std::sqrt(static_cast<double>(q.size(0)));
+  const at::Tensor weights = logits.exp() / logits.exp().sum();
+  return weights.unsqueeze(0).matmul(v).squeeze(0);
 }
 
-// Page tables of some sequences of these lengths over a cache of shuffled pages.
-struct Pages {
-  at::Tensor table;    // int32 [N, most]
-  at::Tensor lengths;  // int32 [N]
-  int64_t pages;
-};
-
-Pages ShuffledPages(const std::vector<int>& lengths) {
-  int most = 0, used = 0;
-  for (const int length : lengths) most = std::max(most, (length + kPageTokens - 1) / kPageTokens);
-  const int64_t pages = static_cast<int64_t>(lengths.size()) * most + 3;
-  const at::Tensor order = at::randperm(pages, at::kInt);
-  at::Tensor table = at::zeros({static_cast<int64_t>(lengths.size()), most}, at::kInt);
-  for (size_t i = 0; i < lengths.size(); ++i) {
-    for (int page = 0; page * kPageTokens < lengths[i]; ++page) table[i][page] = order[used++];
+TEST(Ops, RmsNormDividesByTheRootOfTheMeanSquare) {
+  const at::Tensor x = Random({2, 3, 8}), weight = Random({8});
+  const at::Tensor out = ops::RmsNorm(x, weight, 0.25);
+  for (int64_t i = 0; i < 6; ++i) {
+    const at::Tensor row = x.view({6, 8})[i];
+    const double scale = 1 / std::sqrt((row * row).sum().item<double>() / 8 + 0.25);
+    ExpectClose(out.view({6, 8})[i], row * scale * weight, kFloat32, "row");
   }
-  return {table, at::tensor(lengths, at::kInt), pages};
+}
+
+TEST(Ops, LinearAddsBiasAndResidual) {
+  const at::Tensor x = Random({2, 3, 5}), weight = Random({4, 5}), bias = Random({4}),
+                   residual = Random({2, 3, 4});
+  const at::Tensor product = (x.unsqueeze(-2) * weight).sum(-1);
+  ExpectClose(ops::Linear(x, {weight}, {}), product, kFloat32, "alone");
+  ExpectClose(ops::Linear(x, {weight, bias}, {}), product + bias, kFloat32, "with bias");
+  ExpectClose(ops::Linear(x, {weight}, residual), product + residual, kFloat32, "with residual");
+  ExpectClose(ops::Linear(x, {weight, bias}, residual), product + bias + residual, kFloat32,
+              "both");
+}
+
+TEST(Ops, ANormBeforeAProductIsTheSameAsBothInTurn) {
+  const at::Tensor x = Random({3, 8}), norm = Random({8}), weight = Random({12, 8});
+  const at::Tensor normalised = ops::RmsNorm(x, norm, 1e-5);
+  const at::Tensor product = normalised.matmul(weight.t());
+  ExpectClose(ops::NormLinear(x, norm, 1e-5, {weight}), product, kFloat32, "norm, product");
+  const at::Tensor gate = product.slice(1, 0, 6), up = product.slice(1, 6);
+  ExpectClose(ops::NormGatedLinear(x, norm, 1e-5, {weight}), gate / (1 + (-gate).exp()) * up,
+              kFloat32, "norm, product, gate");
+}
+
+TEST(Ops, ActivationsAreTheirFormulas) {
+  const at::Tensor x = Random({5, 14});
+  const at::Tensor gate = x.slice(1, 0, 7), up = x.slice(1, 7);
+  ExpectClose(ops::SiluMultiply(x), gate / (1 + (-gate).exp()) * up, kFloat32, "silu · up");
+  at::Tensor gelu = x.clone();
+  ops::QuickGelu(gelu);
+  ExpectClose(gelu, x / (1 + (-1.702 * x).exp()), kFloat32, "quick GELU");
+}
+
+TEST(Ops, RotateTurnsPairsOfQueriesAndKeysByTheirPositionsAngle) {
+  const ops::HeadShape heads{3, 2, 6};
+  const at::Tensor before = Random({4, 7 * 6});
+  const ops::RopeTable rope = RandomRope(10, 6);
+  const std::vector<int64_t> positions = {9, 0, 4, 4};
+  at::Tensor after = before.clone();
+  ops::Rotate(after, heads, rope, Ints(positions));
+  const at::Tensor from = before.view({4, 7, 6}), to = after.view({4, 7, 6});
+  for (int64_t row = 0; row < 4; ++row) {
+    const at::Tensor cos = rope.cos[positions[row]], sin = rope.sin[positions[row]];
+    for (int64_t head = 0; head < 5; ++head) {
+      const at::Tensor a = from[row][head].slice(0, 0, 3), b = from[row][head].slice(0, 3);
+      ExpectClose(to[row][head].slice(0, 0, 3), a * cos - b * sin, kFloat32, "first half");
+      ExpectClose(to[row][head].slice(0, 3), a * sin + b * cos, kFloat32, "second half");
+    }
+  }
+  EXPECT_TRUE(at::equal(to.slice(1, 5), from.slice(1, 5))) << "values are not turned";
+}
+
+TEST(Ops, RotateAppendWritesTurnedKeysAndValuesToTheirSlotsAndNothingElse) {
+  const ops::HeadShape heads{2, 2, 4};
+  const ops::PagedRows paged = NewestRows({1, 17, 40}, heads, at::kFloat);
+  const ops::PagedRows before = Copy(paged, at::kCPU, at::kFloat);
+  const ops::RopeTable rope = RandomRope(40, 4);
+  at::Tensor qkv = Random({3, 6 * 4}), turned = qkv.clone();
+  ops::Rotate(turned, heads, rope, paged.positions);
+  ops::RotateAppend(qkv, heads, rope, paged);
+  EXPECT_TRUE(at::equal(qkv, turned));
+  for (const bool keys : {true, false}) {
+    at::Tensor expected = (keys ? before.keys : before.values).flatten(0, 1);
+    for (int64_t row = 0; row < 3; ++row) {
+      const int64_t position = paged.positions[row].item<int>();
+      const at::Tensor page = paged.page_table[paged.places[row].item<int>()][position / 16];
+      const at::Tensor heads_of_row = (keys ? heads.Keys(turned) : heads.Values(turned))[row];
+      expected[page.item<int>() * 16 + position % 16].copy_(heads_of_row);
+    }
+    EXPECT_TRUE(at::equal((keys ? paged.keys : paged.values).flatten(0, 1), expected));
+  }
 }
 
 TEST(Ops, AttendPagesIsSoftmaxAttentionOverEachSequencesOwnRows) {
-  const Pages pages = ShuffledPages({1, 16, 17, 45});
-  const at::Tensor k = Random({pages.pages, kPageTokens, 2, 8}),
-                   v = Random({pages.pages, kPageTokens, 2, 8});
-  const at::Tensor q = Random({4, 6, 8});
-  const at::Tensor out = ops::plain::AttendPages(q, k, v, pages.table, pages.lengths);
+  const ops::HeadShape heads{6, 2, 8};
+  const std::vector<int64_t> lengths = {1, 16, 17, 45};
+  const ops::PagedRows paged = NewestRows(lengths, heads, at::kFloat);
+  const at::Tensor qkv = Random({4, 10 * 8}), queries = heads.Queries(qkv);
+  const at::Tensor out = ops::AttendPages(qkv, heads, paged, {});
   for (int64_t n = 0; n < 4; ++n) {
-    const int64_t length = pages.lengths[n].item<int>();
-    const auto rows = [&](const at::Tensor& cache) {
-      return cache.index_select(0, pages.table[n])
-          .flatten(0, 1)
-          .slice(0, 0, length);  // [length, 2, 8]
+    const at::Tensor pages = paged.page_table[paged.places[n].item<int>()];
+    const auto rows = [&](const at::Tensor& cache) {  // [length, 2, 8]
+      return cache.index_select(0, pages).flatten(0, 1).slice(0, 0, lengths[n]);
     };
     for (int64_t head = 0; head < 6; ++head) {
-      const at::Tensor logits = rows(k).select(1, head / 3).mv(q[n][head]) / std::sqrt(8.0);
-      const at::Tensor expected = logits.softmax(0).matmul(rows(v).select(1, head / 3));
+      const at::Tensor expected = AttendOne(queries[n][head], rows(paged.keys).select(1, head / 3),
+                                            rows(paged.values).select(1, head / 3));
       ExpectClose(out[n].slice(0, head * 8, head * 8 + 8), expected, kFloat32, "head");
     }
   }
 }
 
-TEST(Ops, AttendCausalLetsARowSeeItselfAndWhatStandsBeforeIt) {
-  const at::Tensor q = Random({2, 3, 4, 8}), k = Random({2, 7, 2, 8}), v = Random({2, 7, 2, 8});
-  const at::Tensor out = ops::AttendCausal(q, k, v);
-  for (int64_t row = 0; row < 3; ++row) {
-    const int64_t seen = 7 - 3 + row + 1;
-    const at::Tensor logits = k.slice(1, 0, seen)
-                                  .select(2, 1)
-                                  .matmul(q.select(1, row).select(1, 3).unsqueeze(-1))
-                                  .squeeze(-1);
-    const at::Tensor weights = (logits / std::sqrt(8.0)).softmax(-1);  // [2, seen]
-    const at::Tensor expected =
-        weights.unsqueeze(1).matmul(v.slice(1, 0, seen).select(2, 1)).squeeze(1);
-    ExpectClose(out.select(1, row).slice(1, 24, 32), expected, kFloat32, "row");
-  }
+TEST(Ops, RowsOfPaddingAttendToNothing) {
+  const ops::HeadShape heads{4, 2, 8};
+  const ops::PagedRows paged = NewestRows({5, 20}, heads, at::kFloat);
+  const at::Tensor qkv = Random({4, 8 * 8});
+  const at::Tensor out = ops::AttendPages(qkv, heads, Pad(paged, 2), {});
+  EXPECT_TRUE(
+      at::equal(out.slice(0, 0, 2), ops::AttendPages(qkv.slice(0, 0, 2), heads, paged, {})));
+  EXPECT_TRUE(at::equal(out.slice(0, 2), at::zeros({2, 4 * 8})));
 }
 
-TEST(KvCache, SlotsFollowThePageTable) {
-  std::vector<int64_t> slots;
-  AppendSlots({5, 2}, 14, 4, slots);
-  EXPECT_EQ(slots, (std::vector<int64_t>{5 * 16 + 14, 5 * 16 + 15, 2 * 16, 2 * 16 + 1}));
+TEST(Ops, AppendAttendIsRotateAppendThenAttendPages) {
+  const ops::HeadShape heads{4, 2, 8};
+  const ops::PagedRows one = NewestRows({1, 16, 33}, heads, at::kFloat);
+  const ops::PagedRows two = Copy(one, at::kCPU, at::kFloat);
+  const ops::RopeTable rope = RandomRope(33, 8);
+  at::Tensor qkv = Random({3, 8 * 8}), same = qkv.clone();
+  const at::Tensor out = ops::AppendAttend(qkv, heads, rope, one, {});
+  ops::RotateAppend(same, heads, rope, two);
+  EXPECT_TRUE(at::equal(out, ops::AttendPages(same, heads, two, {})));
+  EXPECT_TRUE(at::equal(one.keys, two.keys));
+  EXPECT_TRUE(at::equal(one.values, two.values));
 }
 
-// ------------------------------------------------------------------ on a GPU
-
-struct Kernels : testing::TestWithParam<at::ScalarType> {
-  void SetUp() override {
-    LoadOptions options;
-    options.device = DeviceKind::kCuda;
-    const auto placement = ChoosePlacement(options);
-    if (!placement.ok()) GTEST_SKIP() << "no kernel runs here: " << placement.status().message();
-  }
-  static const Tolerance& tolerance() {
-    if (GetParam() == at::kFloat) return kFloat32;
-    return GetParam() == at::kHalf ? kFloat16 : kBfloat16;
-  }
-  static at::Tensor OnGpu(at::IntArrayRef shape) { return Random(shape, GetParam()).to(at::kCUDA); }
-};
-
-TEST_P(Kernels, RmsNormEqualsItsTwin) {
-  for (const int64_t width : {8, 56, 256, 4096, 5000}) {
-    const at::Tensor x = OnGpu({7, width}), weight = OnGpu({width});
-    ExpectClose(ops::RmsNorm(x, weight, 1e-5), ops::plain::RmsNorm(x.cpu(), weight.cpu(), 1e-5),
-                tolerance(), "rms norm");
-  }
-}
-
-TEST_P(Kernels, SiluMultiplyEqualsItsTwin) {
-  for (const int64_t width : {1, 56, 640, 14336}) {
-    const at::Tensor x = OnGpu({5, 2 * width});
-    ExpectClose(ops::SiluMultiply(x), ops::plain::SiluMultiply(x.cpu()), tolerance(), "silu · up");
-  }
-}
-
-TEST_P(Kernels, RotateEqualsItsTwinOnStridedRows) {
-  for (const int64_t dim : {8, 32, 64, 128}) {
-    const at::Tensor x = OnGpu({9, 10, dim}).narrow(1, 0, 6);
-    const at::Tensor angles = Random({9, dim / 2});
-    ExpectClose(ops::Rotate(x, angles.cos().to(at::kCUDA), angles.sin().to(at::kCUDA)),
-                ops::plain::Rotate(x.cpu(), angles.cos(), angles.sin()), tolerance(), "rotate");
-  }
-}
-
-TEST_P(Kernels, AppendedRowsLieWhereTheTwinPutsThem) {
-  const at::Tensor heads = OnGpu({5, 8, 32});
-  const at::Tensor k = heads.narrow(1, 0, 2), v = heads.narrow(1, 4, 2);
-  const at::Tensor slots = at::tensor({3, 40, 17, 0, 63}, at::kLong);
-  at::Tensor k_gpu = OnGpu({4, kPageTokens, 2, 32}), v_gpu = OnGpu({4, kPageTokens, 2, 32});
-  at::Tensor k_cpu = k_gpu.cpu(), v_cpu = v_gpu.cpu();
-  ops::AppendToPages(k, v, slots.to(at::kCUDA), k_gpu, v_gpu);
-  ops::plain::AppendToPages(k.cpu(), v.cpu(), slots, k_cpu, v_cpu);
-  EXPECT_TRUE(at::equal(k_gpu.cpu(), k_cpu));
-  EXPECT_TRUE(at::equal(v_gpu.cpu(), v_cpu));
-}
-
-TEST_P(Kernels, AttendPagesEqualsItsTwin) {
-  const Pages pages = ShuffledPages({1, 3, 16, 17, 100, 1000});
-  for (const auto& [query_heads, key_value_heads] :
-       {std::pair{4, 4}, {4, 2}, {8, 2}, {32, 8}, {16, 2}, {6, 2}}) {
-    for (const int64_t dim : {8, 32, 80, 128, 256}) {
-      const at::Tensor k = OnGpu({pages.pages, kPageTokens, key_value_heads, dim});
-      const at::Tensor v = OnGpu({pages.pages, kPageTokens, key_value_heads, dim});
-      const at::Tensor q = OnGpu({6, query_heads, dim});
-      const at::Tensor out =
-          ops::AttendPages(q, k, v, pages.table.to(at::kCUDA), pages.lengths.to(at::kCUDA));
-      const auto wide = [](const at::Tensor& x) { return x.cpu().to(at::kFloat); };
-      ExpectClose(
-          out, ops::plain::AttendPages(wide(q), wide(k), wide(v), pages.table, pages.lengths),
-          tolerance(),
-          "attention of " + std::to_string(query_heads) + " heads of " + std::to_string(dim));
+TEST(Ops, ARunsQueriesAreTheLastOfItsRows) {
+  for (const bool causal : {true, false}) {
+    for (const bool ragged : {true, false}) {
+      const std::vector<int64_t> query_rows =
+          ragged ? std::vector<int64_t>{3, 5, 1} : std::vector<int64_t>{4, 4, 4};
+      const std::vector<int64_t> rows =
+          ragged ? std::vector<int64_t>{7, 5, 9} : std::vector<int64_t>{6, 6, 6};
+      const ops::Segments segments = ops::MakeSegments(query_rows, rows, at::kCPU);
+      const int64_t queries = segments.first_query[3].item<int>();
+      const at::Tensor q = Random({queries, 4, 8}),
+                       k = Random({segments.first[3].item<int>(), 2, 8}),
+                       v = Random({segments.first[3].item<int>(), 2, 8});
+      const at::Tensor out = ops::AttendSegments(q, k, v, segments, causal).view({queries, 4, 8});
+      for (int64_t run = 0, query = 0, first = 0; run < 3; first += rows[run++]) {
+        for (int64_t i = 0; i < query_rows[run]; ++i, ++query) {
+          const int64_t seen = causal ? rows[run] - query_rows[run] + i + 1 : rows[run];
+          for (int64_t head = 0; head < 4; ++head) {
+            const at::Tensor expected =
+                AttendOne(q[query][head], k.select(1, head / 2).narrow(0, first, seen),
+                          v.select(1, head / 2).narrow(0, first, seen));
+            ExpectClose(out[query][head], expected, kFloat32, "query " + std::to_string(query));
+          }
+        }
+      }
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, Kernels, testing::Values(at::kFloat, at::kHalf, at::kBFloat16),
-                         [](const auto& test) { return std::string(at::toString(test.param)); });
+TEST(Ops, SegmentsKnowWhereRunsStartAndTheLongestOfThem) {
+  const ops::Segments segments = ops::MakeSegments({3, 5, 1}, {7, 5, 9}, at::kCPU);
+  EXPECT_TRUE(at::equal(segments.first_query, Ints({0, 3, 8, 9})));
+  EXPECT_TRUE(at::equal(segments.first, Ints({0, 7, 12, 21})));
+  EXPECT_EQ(segments.most_query_rows, 5);
+  EXPECT_EQ(segments.most_rows, 9);
+}
+
+TEST(Ops, TextStandsBehindTheVisualRowsThatItIsFusedWith) {
+  const ops::HeadShape heads{3, 2, 4};
+  const at::Tensor qkv = Random({5, 7 * 4});
+  const std::vector<at::Tensor> visual = {Random({2, 6, 8}), Random({2, 1, 8})};
+  const ops::Segments segments = ops::MakeSegments({2, 3}, {8, 4}, at::kCPU);
+  const auto [keys, values] = ops::PackVisualAndText(qkv, heads, visual, {}, segments);
+  const at::Tensor own = qkv.view({5, 7, 4});
+  const auto expected = [&](int64_t part) {
+    const int64_t head = 3 + 2 * part;
+    return at::cat(
+        {visual[0][part].view({6, 2, 4}), own.index({Slice(0, 2), Slice(head, head + 2)}),
+         visual[1][part].view({1, 2, 4}), own.index({Slice(2, 5), Slice(head, head + 2)})});
+  };
+  EXPECT_TRUE(at::equal(keys, expected(0)));
+  EXPECT_TRUE(at::equal(values, expected(1)));
+}
+
+TEST(Ops, AStepsInputIsAnEmbeddingTheNewestTokensOrAMadeRow) {
+  const at::Tensor embedding = Random({10, 8}), made = Random({3, 8});
+  const at::Tensor ids = Ints({9, ops::kNewestId, -2, 0, -4, ops::kNewestId, -3}),
+                   places = Ints({99, 2, 1, -1, 0, 1, 0}), newest = Ints({5, 7, 3});
+  const at::Tensor out = ops::GatherRows(ids, places, newest, embedding, made);
+  EXPECT_TRUE(at::equal(out, at::stack({embedding[9], embedding[3], made[0], embedding[0], made[2],
+                                        embedding[7], made[1]})));
+}
+
+TEST(KvCache, APlaceGetsItsPagesAndKeepsThemBesideOthers) {
+  ModelConfig config;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = config.num_key_value_heads = 1;
+  config.head_dim = 8;
+  KvCache cache(config, /*pages=*/9, /*places=*/3, /*max_context_tokens=*/50, at::kFloat);
+  EXPECT_EQ(cache.page_table.size(1), 4);  // of 16 rows
+  EXPECT_EQ(cache.keys[1].sizes(), (std::vector<int64_t>{9, kPageTokens, 1, 8}));
+  const std::vector<int32_t> first = {5, 2, 8}, second = {1};
+  cache.SetPages(2, first);
+  cache.SetPages(0, second);
+  EXPECT_TRUE(at::equal(cache.page_table[2].slice(0, 0, 3), at::tensor(first, at::kInt)));
+  EXPECT_EQ(cache.page_table[0][0].item<int>(), 1);
+  const std::vector<int32_t> many = {0, 1, 2, 3, 4};
+  EXPECT_THROW(cache.SetPages(1, many), std::exception);
+}
 
 }  // namespace
 }  // namespace llavamini

@@ -1,26 +1,24 @@
 // The model against goldens that tests/golden/parity_goldens.py made from Hugging Face's own CLIP
 // and LLaMA modules.
+#include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <vector>
 
 #include "model/clip.h"
 #include "model/compressor.h"
-#include "model/device.h"
+#include "model/fused_text.h"
 #include "model/fusion.h"
 #include "model/llava_mini.h"
 #include "tests/model/goldens.h"
+#include "tests/model/sequences.h"
 #include "tests/model/tolerance.h"
 
 namespace llavamini {
 namespace {
-
-constexpr int32_t kPages = 24;
 
 struct Parity : testing::TestWithParam<std::string> {
   Parity()
@@ -29,17 +27,6 @@ struct Parity : testing::TestWithParam<std::string> {
 
   std::unique_ptr<Checkpoint> OpenCheckpoint() const {
     return Checkpoint::Open(goldens.folder, goldens.vision_tower).value();
-  }
-  std::unique_ptr<Model> LoadModel(DtypeChoice dtype = DtypeChoice::kFloat32,
-                                   DeviceKind device = DeviceKind::kCpu) const {
-    LoadOptions options;
-    options.folder = goldens.folder;
-    options.vision_tower = goldens.vision_tower;
-    options.device = device;
-    options.dtype = dtype;
-    options.kv_pages = kPages;
-    options.threads = 1;  // tiny tensors: more threads only wait for each other
-    return LoadLlavaMini(options, config).value();
   }
 
   Goldens goldens;
@@ -69,74 +56,64 @@ TEST_P(Parity, ClipFeaturesAndCompressedTokensAreThoseOfHuggingFace) {
   }
 }
 
+// CLIP features [T, S, P, Dv] through the visual part of pre-fusion.
+std::vector<EncodedImagePtr> EncodeFeatures(const Fusion& fusion, const ModelConfig& config,
+                                            const at::Tensor& features) {
+  const int64_t images = features.size(0);
+  const auto shape = fusion.ShapeOf(images, config.resolution_ratio, at::kCPU);
+  at::Tensor kept = at::zeros(
+      {images, fusion.layers(), 2, shape.rows, config.num_key_value_heads * config.head_dim});
+  at::Tensor x = fusion.VisualInput(features);
+  for (int64_t layer = 0; layer < fusion.layers(); ++layer) {
+    x = fusion.RunVisualBlock(layer, x, shape, kept);
+  }
+  std::vector<EncodedImagePtr> encoded;
+  for (int64_t i = 0; i < images; ++i) {
+    auto image = std::make_shared<VisualRows>();
+    image->rows = kept[i].contiguous();
+    image->tokens = x.unflatten(0, {images, -1})[i];
+    encoded.push_back(std::move(image));
+  }
+  return encoded;
+}
+
 TEST_P(Parity, VisionTokensAndFusedTextAreThoseOfTheWholeConcatenation) {
   const c10::InferenceMode guard;
   const auto checkpoint = OpenCheckpoint();
-  const Rope rope(config, at::kCPU);
-  const Fusion fusion(*checkpoint, config, rope);
-  const at::Tensor embedding =
-      checkpoint->Take("model.embed_tokens.weight", {config.vocab_size, config.hidden_size});
+  const Fusion fusion(*checkpoint, config, MakeRope(config, 512, at::kCPU));
+  const DeviceStream stream(at::kCPU);
+  const TextFuser fuser(
+      &fusion, &stream,
+      checkpoint->Take("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}),
+      VisualRowCount(config, config.resolution_ratio), /*add_in_order=*/false);
   for (const GoldenCase& golden : goldens.cases) {
     if (golden.frames == 0) continue;
-    const auto images = fusion.EncodeImages(goldens.Get(golden, "patches"));
-    std::vector<const VisualRows*> frames;
-    std::vector<at::Tensor> tokens;
-    for (const auto& image : images) {
-      frames.push_back(static_cast<const VisualRows*>(image.get()));
-      tokens.push_back(frames.back()->tokens);
-    }
-    ExpectClose(at::stack(tokens), goldens.Get(golden, "tokens"), kFloat32,
+    const auto images = EncodeFeatures(fusion, config, goldens.Get(golden, "patches"));
+    FusedText text(golden.ids, golden.frames);
+    fuser.Fuse({{&text, images}});
+    ASSERT_EQ(text.fused, golden.frames);
+    ExpectClose(text.tokens, goldens.Get(golden, "tokens").flatten(0, 1), kFloat32,
                 golden.name + " tokens");
-    const at::Tensor ids = at::tensor(golden.ids, at::kInt),
-                     taking_part = (ids > 0).nonzero().squeeze(1);
-    const at::Tensor text = at::embedding(embedding, ids.index_select(0, taking_part));
-    ExpectClose(fusion.FuseText(text, frames),
+    const at::Tensor taking_part = (at::tensor(golden.ids, at::kInt) > 0).nonzero().squeeze(1);
+    ExpectClose(text.text / static_cast<double>(golden.frames),
                 goldens.Get(golden, "fused").index_select(0, taking_part), kFloat32,
                 golden.name + " fused text");
   }
 }
 
-bool HasGpu() {
-  LoadOptions options;
-  options.device = DeviceKind::kCuda;
-  return ChoosePlacement(options).ok();
-}
-
-// What a model answers greedily, with log probabilities.
-std::vector<SampledToken> Answer(Model& model, const GoldenCase& golden, const Goldens& goldens,
-                                 int count, absl::Span<const int32_t> pages) {
-  std::vector<ImageInput> inputs;
-  if (golden.frames > 0) inputs = ImagesOf(goldens.Get(golden, "pictures"));
-  std::vector<const ImageInput*> views;
-  for (const ImageInput& input : inputs) views.push_back(&input);
-  const auto images = model.EncodeImages(views).value();
-  SamplingParams sampling;
-  sampling.logprobs = true;
-  std::vector<SampledToken> tokens =
-      model.Prefill({{golden.ids, images, pages, &sampling}}).value();
-  std::vector<TokenId> answer;
-  int32_t position = static_cast<int32_t>(
-      PromptLength(golden.ids.size(), images.size(), model.facts().tokens_per_image));
-  while (static_cast<int>(tokens.size()) < count) {
-    answer.push_back(tokens.back().token.id);
-    tokens.push_back(model.Decode({{golden.ids, answer, position++, pages, &sampling}}).value()[0]);
-  }
-  return tokens;
-}
-
 // Every token and log probability of every case.
 void ExpectGreedyAnswers(Model& model, const Goldens& goldens) {
-  std::vector<int32_t> pages;
-  for (int32_t page = kPages - 1; page >= 0; --page)
-    pages.push_back((page * 7) % kPages);  // in no order
   for (const GoldenCase& golden : goldens.cases) {
     const at::Tensor expected = goldens.Get(golden, "greedy"),
                      logprobs = goldens.Get(golden, "logprobs");
     ASSERT_GE(expected.numel(), 32);
-    const auto tokens = Answer(model, golden, goldens, static_cast<int>(expected.numel()), pages);
+    Sequence sequence = Begin(model, goldens, golden, /*place=*/3, Greedy(/*logprobs=*/true));
+    Finish(model, sequence, static_cast<size_t>(expected.numel()));
+    ASSERT_EQ(std::ssize(sequence.tokens), expected.numel());
     for (int64_t i = 0; i < expected.numel(); ++i) {
-      ASSERT_EQ(tokens[i].token.id, expected[i].item<int>()) << golden.name << ", token " << i;
-      ASSERT_NEAR(tokens[i].token.logprob, logprobs[i].item<float>(), kFloat32.logprob)
+      const TokenLogprob& token = sequence.tokens[i].token;
+      ASSERT_EQ(token.id, expected[i].item<int>()) << golden.name << ", token " << i;
+      ASSERT_NEAR(token.logprob, logprobs[i].item<float>(), kFloat32.logprob)
           << golden.name << ", token " << i;
     }
   }
@@ -144,88 +121,46 @@ void ExpectGreedyAnswers(Model& model, const Goldens& goldens) {
 
 // The probability of the first token of every case: later ones hang on the tokens chosen before.
 void ExpectNearlyTheFirstTokens(Model& model, const Goldens& goldens, const Tolerance& tolerance) {
-  std::vector<int32_t> pages(kPages);
-  std::iota(pages.begin(), pages.end(), 0);
   for (const GoldenCase& golden : goldens.cases) {
-    const SampledToken token = Answer(model, golden, goldens, 1, pages)[0];
+    Sequence sequence = Begin(model, goldens, golden, /*place=*/0, Greedy(/*logprobs=*/true));
+    Finish(model, sequence, 1);
+    ASSERT_EQ(sequence.tokens.size(), 1);
+    const TokenLogprob& token = sequence.tokens[0].token;
     const float expected = goldens.Get(golden, "logprobs")[0].item<float>();
-    if (token.token.id == goldens.Get(golden, "greedy")[0].item<int>()) {
-      EXPECT_NEAR(token.token.logprob, expected, tolerance.logprob) << golden.name;
+    if (token.id == goldens.Get(golden, "greedy")[0].item<int>()) {
+      EXPECT_NEAR(token.logprob, expected, tolerance.logprob) << golden.name;
     } else {  // two tokens of nearly the same probability
-      EXPECT_NEAR(std::exp(token.token.logprob), std::exp(expected), tolerance.logprob)
-          << golden.name;
+      EXPECT_NEAR(std::exp(token.logprob), std::exp(expected), tolerance.logprob) << golden.name;
     }
   }
 }
 
 TEST_P(Parity, GreedyTokensAndLogProbabilitiesInFloat32AreThoseOfTheReference) {
-  ExpectGreedyAnswers(*LoadModel(), goldens);
+  ExpectGreedyAnswers(*LoadModel(goldens, {}), goldens);
 }
 
 TEST_P(Parity, Bfloat16StaysNearTheReference) {
-  ExpectNearlyTheFirstTokens(*LoadModel(DtypeChoice::kBfloat16), goldens, kBfloat16);
+  ExpectNearlyTheFirstTokens(*LoadModel(goldens, {.dtype = DtypeChoice::kBfloat16}), goldens,
+                             kBfloat16);
 }
 
 TEST_P(Parity, OnAGpuGreedyTokensInFloat32AreThoseOfTheReference) {
-  if (!HasGpu()) GTEST_SKIP() << "no GPU here";
-  ExpectGreedyAnswers(*LoadModel(DtypeChoice::kFloat32, DeviceKind::kCuda), goldens);
+  if (const std::string why = WhyNot(DeviceKind::kCuda); !why.empty()) GTEST_SKIP() << why;
+  ExpectGreedyAnswers(*LoadModel(goldens, {.device = DeviceKind::kCuda}), goldens);
 }
 
 TEST_P(Parity, OnAGpuBfloat16AndFloat16StayNearTheReference) {
-  if (!HasGpu()) GTEST_SKIP() << "no GPU here";
-  ExpectNearlyTheFirstTokens(*LoadModel(DtypeChoice::kBfloat16, DeviceKind::kCuda), goldens,
-                             kBfloat16);
-  ExpectNearlyTheFirstTokens(*LoadModel(DtypeChoice::kFloat16, DeviceKind::kCuda), goldens,
-                             kFloat16);
-}
-
-TEST_P(Parity, ABatchAnswersAsItsMembersDoAlone) {
-  const auto model = LoadModel();
-  SamplingParams sampling;
-  std::vector<std::vector<EncodedImagePtr>> images;
-  std::vector<std::vector<int32_t>> pages;
-  std::vector<PromptRow> prompts;
-  for (size_t i = 0; i < goldens.cases.size(); ++i) {
-    std::vector<ImageInput> inputs;
-    if (goldens.cases[i].frames > 0) inputs = ImagesOf(goldens.Get(goldens.cases[i], "pictures"));
-    std::vector<const ImageInput*> views;
-    for (const ImageInput& input : inputs) views.push_back(&input);
-    images.push_back(model->EncodeImages(views).value());
-    const int32_t first = static_cast<int32_t>(i) * 6;
-    pages.push_back({first + 3, first, first + 5, first + 1, first + 2, first + 4});
-  }
-  for (size_t i = 0; i < goldens.cases.size(); ++i) {
-    prompts.push_back({goldens.cases[i].ids, images[i], pages[i], &sampling});
-  }
-  std::vector<std::vector<TokenId>> answers;
-  const std::vector<SampledToken> first = model->Prefill(prompts).value();
-  for (const SampledToken& token : first) answers.push_back({token.token.id});
-  for (int step = 1; step < 32; ++step) {
-    std::vector<DecodeRow> rows;
-    for (size_t i = 0; i < answers.size(); ++i) {
-      const auto length =
-          PromptLength(prompts[i].prompt.size(), images[i].size(), model->facts().tokens_per_image);
-      rows.push_back({prompts[i].prompt, answers[i], static_cast<int32_t>(length) + step - 1,
-                      pages[i], &sampling});
-    }
-    const auto tokens = model->Decode(rows).value();
-    for (size_t i = 0; i < answers.size(); ++i) answers[i].push_back(tokens[i].token.id);
-  }
-  for (size_t i = 0; i < answers.size(); ++i) {
-    const at::Tensor expected = goldens.Get(goldens.cases[i], "greedy");
-    for (int step = 0; step < 32; ++step) {
-      ASSERT_EQ(answers[i][step], expected[step].item<int>())
-          << goldens.cases[i].name << ", token " << step;
-    }
-  }
+  if (const std::string why = WhyNot(DeviceKind::kCuda); !why.empty()) GTEST_SKIP() << why;
+  ExpectNearlyTheFirstTokens(
+      *LoadModel(goldens, {.device = DeviceKind::kCuda, .dtype = DtypeChoice::kBfloat16}), goldens,
+      kBfloat16);
+  ExpectNearlyTheFirstTokens(
+      *LoadModel(goldens, {.device = DeviceKind::kCuda, .dtype = DtypeChoice::kFloat16}), goldens,
+      kFloat16);
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, Parity, testing::ValuesIn(GoldenNames()),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         [](const auto& test) { return TestNameOf(test.param); });
 
 }  // namespace
 }  // namespace llavamini

@@ -1,12 +1,17 @@
 #include "model/sampler.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <array>
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <set>
 #include <vector>
+
+#include "c10/util/BFloat16.h"
+#include "c10/util/Half.h"
 
 namespace llavamini {
 namespace {
@@ -72,8 +77,138 @@ TEST(Sampler, FiltersKeepWhatTheyAllow) {
       {{.temperature = 1, .min_p = 0.99f}, {1}},
       {{.temperature = 1, .top_p = 0.9f, .top_k = 3, .min_p = 0.6f}, {1, 2}},
   };
-  for (size_t i = 0; i < table.size(); ++i)
+  for (size_t i = 0; i < table.size(); ++i) {
     EXPECT_EQ(Support(logits, table[i].params), table[i].kept) << "row " << i;
+  }
+}
+
+TEST(Sampler, FiltersKeepOrDropEqualsTogether) {
+  const std::vector<float> logits = {0, std::log(2.0f), 0, std::log(4.0f), std::log(2.0f)};
+  EXPECT_EQ(Support(logits, {.temperature = 1, .top_k = 1}), (std::set<TokenId>{3}));
+  EXPECT_EQ(Support(logits, {.temperature = 1, .top_k = 2}), (std::set<TokenId>{1, 3, 4}));
+  EXPECT_EQ(Support(logits, {.temperature = 1, .top_p = 0.5f}), (std::set<TokenId>{1, 3, 4}));
+  EXPECT_EQ(Support(logits, {.temperature = 1, .top_p = 0.85f}),
+            (std::set<TokenId>{0, 1, 2, 3, 4}));
+  // Of the top three, and what equals the third, half of the mass is the best's.
+  EXPECT_EQ(Support(logits, {.temperature = 1, .top_p = 0.5f, .top_k = 3}), (std::set<TokenId>{3}));
+}
+
+// Logits of many magnitudes, with both zeros, equals and minus infinities, as `Stored` holds them.
+template <typename Stored>
+std::vector<float> Assorted(size_t count, uint64_t seed) {
+  std::vector<float> logits(count);
+  for (size_t i = 0; i < count; ++i) {
+    const RandomWords words = Philox(seed, i, 0);
+    const float sign = words[0] % 2 == 0 ? 1.0f : -1.0f;
+    const float magnitude = std::exp2(static_cast<float>(words[1] % 16) - 11);
+    float logit = sign * magnitude * static_cast<float>(words[2]) * 0x1p-32f;
+    if (words[3] % 16 == 0) logit = sign * 0;
+    if (words[3] % 16 == 1) logit = sign * 2;
+    if (words[3] % 16 == 2) logit = -INFINITY;
+    logits[i] = static_cast<float>(static_cast<Stored>(logit));
+  }
+  return logits;
+}
+
+TEST(Sampler, LimitsAreThoseOfSortedLogits) {
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    const std::vector<float> logits = Assorted<float>(seed % 2 == 0 ? 50 : 3000, seed);
+    std::vector<float> sorted = logits;
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    for (const int32_t k : {1, 2, 7, 49}) {
+      EXPECT_EQ(LeastKept(logits, {.temperature = 1, .top_k = k}), sorted[k - 1]);
+      for (const float p : {0.01f, 0.5f, 0.97f}) {
+        const float temperature = 0.7f;
+        const auto weight = [&](float x) {
+          return std::exp((double{x} - sorted[0]) / temperature);
+        };
+        double total = 0, mass = 0;
+        for (const float logit : sorted) total += logit >= sorted[k - 1] ? weight(logit) : 0;
+        size_t kept = 0;
+        while (mass < double{p} * total) mass += weight(sorted[kept++]);
+        EXPECT_EQ(LeastKept(logits, {.temperature = temperature, .top_p = p, .top_k = k}),
+                  sorted[kept - 1])
+            << "k " << k << ", p " << p << ", seed " << seed;
+      }
+    }
+    EXPECT_FLOAT_EQ(LeastKept(logits, {.temperature = 2, .min_p = 0.25f}),
+                    sorted[0] + 2 * std::log(0.25f));
+  }
+}
+
+TEST(Sampler, LogitsThatAreAllImpossibleGiveTheFirst) {
+  const std::vector<float> logits(5, -INFINITY);
+  for (const SamplingParams& params : {SamplingParams{},
+                                       {.temperature = 1},
+                                       {.temperature = 1, .top_p = 0.5f},
+                                       {.temperature = 1, .top_k = 2},
+                                       {.temperature = 1, .min_p = 0.1f}}) {
+    EXPECT_EQ(Choose(logits, params), 0);
+  }
+}
+
+// The limit among keys of equal weight, by LimitSearch's steps.
+float Search(const std::vector<float>& logits, uint64_t goal, int idle_bits) {
+  LimitSearch search;
+  while (!search.Done(idle_bits)) {
+    std::vector<uint64_t> bins(LimitSearch::kBins);
+    for (const float logit : logits) {
+      if (search.Covers(OrderedKey(logit))) ++bins.at(search.Bin(OrderedKey(logit)));
+    }
+    uint32_t bin = LimitSearch::kBins - 1;
+    uint64_t above = search.above;
+    while (above + bins.at(bin) < goal) above += bins.at(bin--);
+    search.Narrow(bin, above);
+  }
+  return LogitOfKey(search.low);
+}
+
+template <typename Stored>
+void ExpectSearchStopsWhereItsTypeDoes(int idle_bits) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const std::vector<float> logits = Assorted<Stored>(700, seed);
+    for (const uint64_t k : {1, 2, 30, 350, 690, 700}) {
+      std::vector<float> sorted = logits;
+      std::sort(sorted.begin(), sorted.end(), std::greater<>());
+      const float limit = Search(logits, k, idle_bits), exact = sorted[k - 1];
+      for (const float logit : logits) {
+        EXPECT_EQ(logit >= limit, logit >= exact) << logit << " at " << limit << ", " << exact;
+      }
+    }
+  }
+}
+
+TEST(LimitSearch, MayStopAtTheBitsThatTheTypeDoesNotUse) {
+  ExpectSearchStopsWhereItsTypeDoes<float>(0);
+  ExpectSearchStopsWhereItsTypeDoes<c10::Half>(13);
+  ExpectSearchStopsWhereItsTypeDoes<c10::BFloat16>(16);
+}
+
+TEST(LimitSearch, KeysOrderAsTheirFloatsDo) {
+  std::vector<float> ascending = {-INFINITY, -3e38f, -1, -1e-40f, 0, 1e-40f, 1, 3e38f, INFINITY};
+  for (size_t i = 0; i + 1 < ascending.size(); ++i) {
+    EXPECT_LT(OrderedKey(ascending[i]), OrderedKey(ascending[i + 1]));
+    EXPECT_EQ(LogitOfKey(OrderedKey(ascending[i])), ascending[i]);
+  }
+  EXPECT_EQ(OrderedKey(-0.0f), OrderedKey(0.0f));
+  EXPECT_EQ(LogitOfKey(0), -INFINITY);
+}
+
+TEST(Sampler, NoiseIsFiniteAndWithinItsBounds) {
+  EXPECT_NEAR(Gumbel(0), -3.13, 0.01);           // -log(-log(2⁻³³))
+  EXPECT_NEAR(Gumbel(0xFFFFFFFF), 22.87, 0.01);  // -log(-log(1 - 2⁻³³))
+  for (const uint32_t word : {0x12345678u, 0x7FFFFFFFu, 0x80000000u, 0xFFFF0000u}) {
+    EXPECT_NEAR(Gumbel(word), -std::log(-std::log((word + 0.5) * 0x1p-32)), 2e-6);
+    EXPECT_LT(Gumbel(word), kMostNoise);
+  }
+}
+
+TEST(Sampler, TheDeviceSamplesWhatNeedsNeitherTheTokensSoFarNorProbabilities) {
+  EXPECT_TRUE(SamplesOnDevice({.temperature = 1, .top_p = 0.5f, .top_k = 3, .min_p = 0.1f}));
+  EXPECT_FALSE(SamplesOnDevice({.repetition_penalty = 1.1f}));
+  EXPECT_FALSE(SamplesOnDevice({.frequency_penalty = 0.1f}));
+  EXPECT_FALSE(SamplesOnDevice({.presence_penalty = 0.1f}));
+  EXPECT_FALSE(SamplesOnDevice({.logprobs = true}));
 }
 
 TEST(Sampler, TheDrawDependsOnSeedAndIndexAlone) {
@@ -91,8 +226,8 @@ TEST(Sampler, TheDrawDependsOnSeedAndIndexAlone) {
 
 TEST(Sampler, PhiloxGivesThePublishedKnownAnswers) {
   // Random123's known answers for philox4x32-10.
-  EXPECT_EQ(Philox(0, 0, 0),
-            (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  const RandomWords words = Philox(0, 0, 0);
+  EXPECT_THAT(words.words, testing::ElementsAre(0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8));
 }
 
 TEST(Sampler, LastBitsOfTheLogitsDoNotMoveTheDraw) {

@@ -127,5 +127,23 @@ TEST(ImageInput, PadsWithTheMeanColour) {
   EXPECT_THAT(PixelAt(input, 0, 168, 0), ElementsAre(255, 255, 255));
 }
 
+// As Pillow, which does not resample what keeps its size.
+TEST(ImageInput, APictureThatKeepsItsSizeIsOnlyMoved) {
+  const Picture wide = MadePicture(28, 20, "noise"), tall = MadePicture(28, 41, "noise");
+  const auto pixel = [](const Picture& picture, int row, int column) {
+    const auto at = picture.rgb.begin() + (int64_t{row} * picture.width + column) * 3;
+    return std::vector<uint8_t>(at, at + 3);
+  };
+  const ImageInput padded = MakeImageInput(wide, {.side = 28});
+  const ImageInput cropped = MakeImageInput(tall, {.side = 28, .pad_to_square = false});
+  for (int row = 0; row < 20; ++row) {
+    for (int column = 0; column < 28; ++column) {
+      EXPECT_EQ(PixelAt(padded, 0, row + 4, column), pixel(wide, row, column));
+      EXPECT_EQ(PixelAt(cropped, 0, row, column), pixel(tall, row + 6, column));
+    }
+  }
+  EXPECT_THAT(PixelAt(padded, 0, 3, 5), ElementsAre(122, 116, 104));
+}
+
 }  // namespace
 }  // namespace llavamini

@@ -187,6 +187,45 @@ TEST(Tokenizer, LoadsAFileAndRefusesAMissingOne) {
   }
 }
 
+std::unique_ptr<const Tokenizer> BenchmarkTokenizer() {
+  const std::string folder = LLAVAMINI_SOURCE_DIR "/tests/performance/llava-mini-8b/";
+  auto tokenizer = Tokenizer::Load(folder + "tokenizer.json", /*vocab_size=*/128256);
+  EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+  return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
+}
+
+TEST(Tokenizer, ServesAModelWithMoreIdsThanTokens) {
+  const auto tokenizer = BenchmarkTokenizer();
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_FALSE(tokenizer->Encode("What is this?").empty());
+  for (const TokenId id : {127999, 128002, 128255}) {
+    EXPECT_EQ(tokenizer->Bytes(id), "");
+    EXPECT_FALSE(tokenizer->IsSpecial(id));
+  }
+}
+
+// See tests/performance/make_tokenizer.py. These ids are among config.json's there.
+TEST(BenchmarkTokenizer, HasLlama3sSpecialTokens) {
+  const auto tokenizer = BenchmarkTokenizer();
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_EQ(tokenizer->SpecialId("<|begin_of_text|>"), 128000);
+  EXPECT_EQ(tokenizer->SpecialId("<|end_of_text|>"), 128001);
+  EXPECT_EQ(tokenizer->SpecialId("<|eom_id|>"), 128008);
+  EXPECT_EQ(tokenizer->SpecialId("<|eot_id|>"), 128009);
+  for (const TokenId id : {128000, 128001, 128008, 128009}) EXPECT_TRUE(tokenizer->IsSpecial(id));
+}
+
+TEST(BenchmarkTokenizer, MakesAsManyTokensOfTheChatFormatAsLlama3) {
+  const auto tokenizer = BenchmarkTokenizer();
+  ASSERT_NE(tokenizer, nullptr);
+  const absl::StatusOr<ChatTemplate> chat = ChatTemplate::Create(*tokenizer);
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  const PromptPart image{true, ""}, question{false, "What is this?"}, look{false, "Look: "};
+  const json golden = ReadGolden("llama3.json")["chats"];
+  EXPECT_EQ(chat->Render({{Speaker::kUser, {image, question}}}).size(), golden[1]["ids"].size());
+  EXPECT_EQ(chat->Render({{Speaker::kUser, {look, image}}}).size(), golden[7]["ids"].size());
+}
+
 // LLaMA-3's own vocabulary is not part of the project: see tests/golden/tokenizer_llama3.py.
 TEST(Llama3Tokenizer, AgreesWithHuggingFace) {
   const char* path = std::getenv("LLAVAMINI_LLAMA3_TOKENIZER");

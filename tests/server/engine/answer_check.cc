@@ -77,8 +77,9 @@ void CheckFigures(const TrackedRequest& request, Problems& problems) {
   problems.Expect(timings.first_token <= timings.total, "wrong time of the first token");
   if (!request.sink->ids.empty()) {
     problems.Expect(
-        timings.first_token >= timings.queue + timings.prefill && timings.prefill > zero,
-        "prefill takes time, between queue and first token");
+        timings.first_token >= timings.queue + timings.vision_encode + timings.prefill &&
+            timings.prefill > zero,
+        "prefill takes time, between queue, images and first token");
   }
 }
 
@@ -86,8 +87,10 @@ void CheckFigures(const TrackedRequest& request, Problems& problems) {
 
 bool TrackedRequest::WaitsForImage(const World& world, uint64_t content) const {
   if (ended() || prefilled) return false;
-  return std::any_of(spec.images.begin(), spec.images.end(),
-                     [&](size_t place) { return world.images[place].content == content; });
+  return std::any_of(spec.images.begin(), spec.images.end(), [&](size_t place) {
+    const WorldImage& image = world.images[place];
+    return image.content == content || Mix(image.content, image.resolution_ratio) == content;
+  });
 }
 
 absl::StatusCode ModelFailureCode(const absl::Status& failure) {

@@ -29,13 +29,14 @@ struct TrackedRequest {
   int64_t known_images = 0;            // found in the cache before it arrived
   bool never_fits = false, queue_full = false, device_was_lost = false;  // on arrival
   bool prefilled = false;
+  int64_t launched = 0;               // tokens
   bool must_end = false;              // its own row failed
   std::set<absl::StatusCode> blames;  // failures that may be its end
 
   bool ended() const { return sink->finished > 0; }
   bool MustBeRefused() const { return never_fits || queue_full || device_was_lost; }
 
-  // It lives, is not prefilled, and has an image of this content.
+  // It lives, is not prefilled, and has an image of this content, or of what the fake makes of it.
   bool WaitsForImage(const World& world, uint64_t content) const;
 };
 

@@ -119,7 +119,7 @@ class EngineTest : public testing::Test {
   std::atomic<uint64_t> last_seed_ = 0;
   EngineOptions options_;
   FakeTokenizer tokenizer_;
-  FakeModel model_{FakeFacts(40'000), FakeEndTokens(), /*end_every=*/0};
+  FakeModel model_{FakeFacts(40'000), {.end_tokens = FakeEndTokens()}};
   ImageCache cache_{100};
   std::optional<Engine> engine_;
 };
@@ -244,7 +244,7 @@ TEST_F(EngineTest, SaysOnceThatTheDeviceIsLost) {
   };
   MakeEngine();
   model_.before_call = [](const FakeCall& call) {
-    return call.kind == FakeCall::Kind::kDecode ? absl::AbortedError("lost") : absl::OkStatus();
+    return call.kind == FakeCall::Kind::kCollect ? absl::AbortedError("lost") : absl::OkStatus();
   };
   engine_->Start();
   const auto sink = Submit(9);

@@ -1,6 +1,6 @@
 #include "tests/server/engine/expected_answer.h"
 
-#include <algorithm>
+#include <memory>
 #include <numeric>
 
 #include "model/text/utf8_stream.h"
@@ -51,6 +51,23 @@ void Generate(const WorldRequest& request, const Next& next, ExpectedAnswer& ans
   }
 }
 
+// All images of a request, encoded and fused one by one; null without images.
+std::unique_ptr<FusedPrompt> FuseAlone(const World& world, const WorldRequest& request,
+                                       Model& model) {
+  if (request.images.empty()) return nullptr;
+  const auto count = static_cast<int64_t>(request.images.size());
+  std::unique_ptr<FusedPrompt> fused = *model.BeginFusion(request.prompt, count);
+  for (const size_t place : request.images) {
+    const WorldImage& image = world.images[place];
+    const auto input = FakeImageInput(image.content, image.resolution_ratio);
+    const std::unique_ptr<Encoding> encoding = *model.BeginEncoding({input.get()});
+    while (encoding->pieces_left() > 0) encoding->RunPiece().IgnoreError();
+    const std::vector<EncodedImagePtr> images = encoding->images();
+    model.Fuse({FusionRow{fused.get(), images}}).IgnoreError();
+  }
+  return fused;
+}
+
 }  // namespace
 
 ExpectedAnswer AnswerAlone(const World& world, const WorldRequest& request) {
@@ -65,22 +82,18 @@ ExpectedAnswer AnswerAlone(const World& world, const WorldRequest& request) {
   std::vector<int32_t> pages(facts.pages);
   std::iota(pages.begin(), pages.end(), 0);
 
-  FakeModel model(facts, FakeEndTokens(), world.end_every);
-  std::vector<EncodedImagePtr> images;
-  for (const size_t place : request.images) {
-    const WorldImage& image = world.images[place];
-    const auto input = FakeImageInput(image.content, image.resolution_ratio);
-    images.push_back(model.EncodeImages({input.get()})->front());
-  }
+  FakeModel model(facts, world.behaviour);
+  const std::unique_ptr<FusedPrompt> fused = FuseAlone(world, request, model);
   SamplingParams sampling;
   sampling.seed = request.seed;
+  if (request.penalty) sampling.repetition_penalty = 2;
   const auto next = [&](const std::vector<TokenId>& ids) {
-    if (ids.empty()) {
-      return model.Prefill({PromptRow{request.prompt, images, pages, &sampling}})->front().token.id;
-    }
-    const auto position = answer.usage.prompt_tokens + static_cast<int64_t>(ids.size()) - 1;
-    const DecodeRow row{request.prompt, ids, static_cast<int32_t>(position), pages, &sampling};
-    return model.Decode({row})->front().token.id;
+    const auto index = static_cast<int64_t>(ids.size());
+    const auto position = static_cast<int32_t>(answer.usage.prompt_tokens + index - 1);
+    const PromptRow prompt{request.prompt, fused.get(), pages, 0, &sampling};
+    const DecodeRow row{0, position, index, &sampling, request.prompt, ids};
+    (ids.empty() ? model.Launch({prompt}, {}) : model.Launch({}, {row})).IgnoreError();
+    return model.Collect()->front().token.id;
   };
   Generate(request, next, answer);
   return answer;

@@ -1,7 +1,6 @@
 #include "tests/server/engine/fake_model.h"
 
 #include <algorithm>
-#include <cstring>
 #include <set>
 #include <utility>
 
@@ -10,214 +9,202 @@
 namespace llavamini {
 namespace {
 
-constexpr size_t kMaxComplaints = 20;
-
-uint64_t ContentOf(const ImageInput& input) {
-  uint64_t content = 0;
-  std::memcpy(&content, input.parts.data(), sizeof(content));
-  return content;
-}
+using Kind = FakeCall::Kind;
 
 }  // namespace
 
-uint64_t Mix(uint64_t a, uint64_t b) {  // splitmix64's finaliser
-  uint64_t x = a * 0x9E3779B97F4A7C15u + b + 0x632BE59BD9B4E019u;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
+// A batch of images, by their contents.
+class FakeEncoding : public Encoding {
+ public:
+  FakeEncoding(FakeModel& model, absl::Span<const ImageInput* const> images)
+      : model_(model), pieces_left_(model.behaviour_.pieces) {
+    ++model_.encodings_under_way_;
+    for (const ImageInput* image : images) {
+      contents_.push_back(ContentOf(*image));
+      ratios_.push_back(image->resolution_ratio);
+    }
+  }
+  ~FakeEncoding() override {
+    if (pieces_left_ > 0) --model_.encodings_under_way_;
+  }
+  int pieces_left() const override { return pieces_left_; }
+  absl::Status RunPiece() override {
+    if (pieces_left_ <= 0) model_.Complain("a piece too many");
+    const auto count = static_cast<int64_t>(contents_.size());
+    absl::Status status =
+        model_.Ask({Kind::kPiece, contents_, 0, count, /*pieces_left=*/pieces_left_ - 1});
+    if (!status.ok()) return status;
+    if (--pieces_left_ == 0) --model_.encodings_under_way_;
+    return absl::OkStatus();
+  }
+  std::vector<EncodedImagePtr> images() const override {
+    if (pieces_left_ > 0) model_.Complain("images are taken before the last piece");
+    std::vector<EncodedImagePtr> images;
+    for (size_t i = 0; i < contents_.size(); ++i) {
+      images.push_back(std::make_shared<FakeEncodedImage>(
+          Mix(contents_[i], ratios_[i]), 1 + contents_[i] % 4, model_.images_alive_));
+    }
+    return images;
+  }
 
-std::shared_ptr<const ImageInput> FakeImageInput(uint64_t content, int resolution_ratio) {
-  auto input = std::make_shared<ImageInput>();
-  input->resolution_ratio = resolution_ratio;
-  input->parts.resize(sizeof(content));
-  std::memcpy(input->parts.data(), &content, sizeof(content));
-  return input;
-}
-
-FakeEncodedImage::FakeEncodedImage(uint64_t content, size_t bytes,
-                                   std::shared_ptr<std::atomic<int64_t>> alive)
-    : content_(content), bytes_(bytes), alive_(std::move(alive)) {
-  ++*alive_;
-}
-
-FakeEncodedImage::~FakeEncodedImage() { --*alive_; }
+ private:
+  FakeModel& model_;
+  int pieces_left_;
+  std::vector<uint64_t> contents_;
+  std::vector<int> ratios_;
+};
 
 ModelFacts FakeFacts(int32_t pages) {
   ModelFacts facts;
   facts.vocab_size = kFakeVocabulary;
   facts.pages = pages;
+  facts.places = 8;
+  facts.max_images = 8;
+  facts.steps_ahead = 1;
   return facts;
 }
 
-FakeModel::FakeModel(ModelFacts facts, std::vector<TokenId> end_tokens, uint64_t end_every)
+FakeModel::FakeModel(ModelFacts facts, FakeBehaviour behaviour)
     : facts_(std::move(facts)),
-      end_tokens_(std::move(end_tokens)),
-      end_every_(end_every),
-      page_owner_(facts_.pages),
-      slots_(static_cast<size_t>(facts_.pages) * kPageTokens),
-      images_alive_(std::make_shared<std::atomic<int64_t>>(0)) {}
+      behaviour_(std::move(behaviour)),
+      store_(facts_, {facts_.vocab_size, behaviour_.end_tokens, behaviour_.end_every}) {}
 
-absl::StatusOr<std::vector<EncodedImagePtr>> FakeModel::EncodeImages(
+absl::StatusOr<std::unique_ptr<Encoding>> FakeModel::BeginEncoding(
     absl::Span<const ImageInput* const> images) {
-  FakeCall call{FakeCall::Kind::kEncode, {}, static_cast<int64_t>(images.size())};
+  FakeCall call{Kind::kBeginEncoding, {}, 0, static_cast<int64_t>(images.size())};
   for (const ImageInput* image : images) {
     if (image->resolution_ratio != images[0]->resolution_ratio) Complain("resolution ratios mixed");
     call.who.push_back(ContentOf(*image));
   }
+  if (call.rows > facts_.max_images) Complain("more images than the model takes");
+  if (encodings_under_way_ > 0) Complain("an encoding is begun while another is under way");
   if (absl::Status status = Ask(std::move(call)); !status.ok()) return status;
-  std::vector<EncodedImagePtr> encoded;
-  for (const ImageInput* image : images) {
-    const uint64_t content = ContentOf(*image);
-    const size_t bytes = 1 + content % 4;
-    encoded.push_back(std::make_shared<FakeEncodedImage>(Mix(content, image->resolution_ratio),
-                                                         bytes, images_alive_));
-  }
-  return encoded;
+  return std::make_unique<FakeEncoding>(*this, images);
 }
 
-absl::StatusOr<std::vector<SampledToken>> FakeModel::Prefill(absl::Span<const PromptRow> prompts) {
-  FakeCall call{FakeCall::Kind::kPrefill, {}, 0};
-  std::vector<std::vector<uint64_t>> rows;
+absl::StatusOr<EncodedImagePtr> FakeModel::MoveToHost(const EncodedImagePtr& image) {
+  if (!behaviour_.has_host) return absl::UnimplementedError("there is one memory");
+  const auto& fake = dynamic_cast<const FakeEncodedImage&>(*image);
+  if (fake.on_host()) Complain("an image is moved to where it is");
+  absl::Status status = Ask({Kind::kMoveToHost, {fake.content()}, 0, 1});
+  if (!status.ok()) return status;
+  return std::make_shared<FakeEncodedImage>(fake.content(), fake.bytes(), images_alive_,
+                                            /*on_host=*/true);
+}
+
+absl::StatusOr<EncodedImagePtr> FakeModel::MoveToDevice(const EncodedImagePtr& image) {
+  const auto& fake = dynamic_cast<const FakeEncodedImage&>(*image);
+  if (!fake.on_host()) Complain("an image is moved to where it is");
+  absl::Status status = Ask({Kind::kMoveToDevice, {fake.content()}, 0, 1});
+  if (!status.ok()) return status;
+  return std::make_shared<FakeEncodedImage>(fake.content(), fake.bytes(), images_alive_);
+}
+
+absl::StatusOr<std::unique_ptr<FusedPrompt>> FakeModel::BeginFusion(
+    absl::Span<const TokenId> prompt, int64_t images) {
+  if (std::count(prompt.begin(), prompt.end(), kImagePlaceholder) != 1 || images < 1) {
+    Complain("a fusion without placeholder or images");
+  }
+  const uint64_t name = FakePromptName(prompt);
+  if (absl::Status status = Ask({Kind::kBeginFusion, {name}, 0, images}); !status.ok()) {
+    return status;
+  }
+  return std::make_unique<FakeFusedPrompt>(name, images, prompts_alive_);
+}
+
+absl::Status FakeModel::Fuse(absl::Span<const FusionRow> rows) {
+  FakeCall call{Kind::kFuse, {}};
+  std::set<const FusedPrompt*> prompts;
+  for (const FusionRow& row : rows) {
+    if (row.images.empty()) Complain("a fusion of no images");
+    if (!prompts.insert(row.prompt).second) Complain("a prompt stands twice in a fusion");
+    for (const EncodedImagePtr& image : row.images) {
+      if (image == nullptr || image->on_host()) Complain("an image is not on the device");
+    }
+    call.who.push_back(dynamic_cast<FakeFusedPrompt&>(*row.prompt).name);
+    call.rows += static_cast<int64_t>(row.images.size());
+  }
+  if (absl::Status status = Ask(std::move(call)); !status.ok()) return status;
+  for (const FusionRow& row : rows) {
+    auto& prompt = dynamic_cast<FakeFusedPrompt&>(*row.prompt);
+    for (const EncodedImagePtr& image : row.images) {
+      prompt.contents.push_back(dynamic_cast<const FakeEncodedImage&>(*image).content());
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool FakeModel::SamplesAhead(const SamplingParams& sampling) const {
+  return sampling.repetition_penalty == 1;
+}
+
+absl::Status FakeModel::Launch(absl::Span<const PromptRow> prompts,
+                               absl::Span<const DecodeRow> rows) {
+  FakeCall call{
+      Kind::kLaunch, {}, static_cast<int64_t>(prompts.size()), static_cast<int64_t>(rows.size())};
   for (const PromptRow& prompt : prompts) {
-    rows.push_back(RowsOf(prompt));
-    call.rows += static_cast<int64_t>(rows.back().size());
     call.who.push_back(prompt.sampling->seed);
+    call.rows += static_cast<int64_t>(RowsOf(prompt).size());
   }
-  if (absl::Status status = Ask(std::move(call)); !status.ok()) return status;
-  std::vector<SampledToken> sampled;
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    const PromptRow& prompt = prompts[i];
-    uint64_t before = 0;
-    uint64_t value = 0;
-    ClaimPages(prompt, rows[i].size());
-    if (!Fits(prompt.pages, rows[i].size())) {
-      Complain("a prompt is longer than its pages");
-      rows[i].clear();
-    }
-    for (size_t row = 0; row < rows[i].size(); ++row) {
-      value = Mix(before, rows[i][row]);
-      SlotAt(prompt.pages, row) = {prompt.sampling->seed, value};
-      before = Mix(before, value);
-    }
-    sampled.push_back(Sample(*prompt.sampling, value));
-  }
-  return sampled;
-}
-
-absl::StatusOr<std::vector<SampledToken>> FakeModel::Decode(absl::Span<const DecodeRow> rows) {
-  FakeCall call{FakeCall::Kind::kDecode, {}, static_cast<int64_t>(rows.size())};
   for (const DecodeRow& row : rows) call.who.push_back(row.sampling->seed);
+  StepInFlight step{call.who, call.prompts, {}};
+  if (static_cast<int32_t>(in_flight_.size()) > facts_.steps_ahead) {
+    Complain("too many steps ahead");
+  }
   if (absl::Status status = Ask(std::move(call)); !status.ok()) return status;
-  std::vector<SampledToken> sampled;
+  for (const PromptRow& prompt : prompts) {
+    step.tokens.push_back(store_.Prefill(prompt, RowsOf(prompt)));
+  }
   for (const DecodeRow& row : rows) {
-    const uint64_t seed = row.sampling->seed;
-    const auto position = static_cast<size_t>(row.position);
-    uint64_t value = 0;
-    if (row.position < 0 || position != rows_written_[seed]) {
-      Complain("a position is not the number of rows written");
-    } else if (row.answer.empty()) {
-      Complain("no token to feed");
-    } else if (!Fits(row.pages, position + 1)) {
-      Complain("an answer is longer than its pages");
-    } else {
-      value = Mix(ReadBefore(row.pages, position, seed), Mix(1, row.answer.back()));
-      SlotAt(row.pages, position) = {seed, value};
-      ++rows_written_[seed];
-    }
-    sampled.push_back(Sample(*row.sampling, value));
+    step.tokens.push_back(store_.Decode(row, /*needs_answer=*/!SamplesAhead(*row.sampling)));
   }
-  return sampled;
+  in_flight_.push_back(std::move(step));
+  return absl::OkStatus();
 }
 
-void FakeModel::Release(uint64_t seed) {
-  for (size_t page = 0; page < page_owner_.size(); ++page) {
-    if (page_owner_[page] != seed) continue;
-    page_owner_[page] = 0;
-    std::fill_n(slots_.begin() + static_cast<std::ptrdiff_t>(page) * kPageTokens, kPageTokens,
-                Slot{});
+absl::StatusOr<std::vector<SampledToken>> FakeModel::Collect() {
+  if (in_flight_.empty()) {
+    Complain("nothing to collect");
+    return absl::InternalError("nothing to collect");
   }
-  rows_written_.erase(seed);
+  const StepInFlight step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  absl::Status status = Ask({Kind::kCollect, step.seeds, step.prompts});
+  if (!status.ok()) return status;
+  return step.tokens;
 }
 
-int64_t FakeModel::pages_owned() const {
-  return std::count_if(page_owner_.begin(), page_owner_.end(), [](uint64_t o) { return o != 0; });
+double FakeModel::StepMilliseconds(int64_t rows) const {
+  return behaviour_.step_milliseconds * static_cast<double>(rows);
+}
+
+double FakeModel::PieceMilliseconds(int64_t images) const {
+  return behaviour_.piece_milliseconds * static_cast<double>(images);
 }
 
 absl::Status FakeModel::Ask(FakeCall call) {
   if (call.who.empty()) Complain("an empty batch");
-  if (std::set<uint64_t>(call.who.begin(), call.who.end()).size() != call.who.size()) {
+  const bool by_name = call.kind == Kind::kFuse;  // two requests may ask the same
+  if (!by_name && std::set(call.who.begin(), call.who.end()).size() != call.who.size()) {
     Complain("a row stands twice in a batch");
   }
   return before_call ? before_call(call) : absl::OkStatus();
 }
 
-void FakeModel::Complain(const std::string& complaint) {
-  if (complaints_.size() < kMaxComplaints) complaints_.push_back(complaint);
-}
-
-void FakeModel::ClaimPages(const PromptRow& row, size_t length) {
-  if (rows_written_.contains(row.sampling->seed)) Complain("a prompt is prefilled twice");
-  rows_written_[row.sampling->seed] = length;
-  for (const int32_t page : row.pages) {
-    if (page < 0 || page >= facts_.pages) {
-      Complain("no such page");
-    } else if (page_owner_[page] != 0) {
-      Complain("a page has two owners");
-    } else {
-      page_owner_[page] = row.sampling->seed;
-    }
-  }
-}
-
-bool FakeModel::Fits(absl::Span<const int32_t> pages, size_t rows) {
-  const bool exist = std::all_of(pages.begin(), pages.end(),
-                                 [this](int32_t page) { return page >= 0 && page < facts_.pages; });
-  return exist && rows <= pages.size() * kPageTokens;
-}
-
-FakeModel::Slot& FakeModel::SlotAt(absl::Span<const int32_t> pages, size_t row) {
-  return slots_[static_cast<size_t>(pages[row / kPageTokens]) * kPageTokens + row % kPageTokens];
-}
-
-uint64_t FakeModel::ReadBefore(absl::Span<const int32_t> pages, size_t row, uint64_t seed) {
-  uint64_t before = 0;
-  for (size_t i = 0; i < row; ++i) {
-    const Slot& slot = SlotAt(pages, i);
-    if (slot.owner == 0) Complain("a row is read before it is written");
-    if (slot.owner != 0 && slot.owner != seed) Complain("a row of another sequence is read");
-    before = Mix(before, slot.value);
-  }
-  return before;
-}
-
-SampledToken FakeModel::Sample(const SamplingParams& sampling, uint64_t value) const {
-  const uint64_t hash = Mix(sampling.seed, value);
-  SampledToken sampled;
-  sampled.token.id = static_cast<TokenId>((hash >> 32) % static_cast<uint64_t>(facts_.vocab_size));
-  if (end_every_ != 0 && hash % end_every_ == 0) {
-    sampled.token.id = end_tokens_[(hash >> 16) % end_tokens_.size()];
-  } else if (std::find(end_tokens_.begin(), end_tokens_.end(), sampled.token.id) !=
-             end_tokens_.end()) {
-    sampled.token.id = 0;
-  }
-  sampled.token.logprob = -1.0F - static_cast<float>(hash % 1000) / 100.0F;
-  return sampled;
-}
-
 std::vector<uint64_t> FakeModel::RowsOf(const PromptRow& prompt) {
   std::vector<uint64_t> rows;
+  const auto* fused = dynamic_cast<const FakeFusedPrompt*>(prompt.fused);
   for (const TokenId id : prompt.prompt) {
     if (id != kImagePlaceholder) {
       rows.push_back(Mix(1, id));
       continue;
     }
-    for (const EncodedImagePtr& image : prompt.images) {
-      const auto* fake = dynamic_cast<const FakeEncodedImage*>(image.get());
-      if (fake == nullptr) Complain("an image is missing");
-      for (int32_t i = 0; fake != nullptr && i < facts_.tokens_per_image; ++i) {
-        rows.push_back(Mix(fake->content(), i));
-      }
+    const auto contents = fused == nullptr ? std::vector<uint64_t>() : fused->contents;
+    if (fused == nullptr || static_cast<int64_t>(contents.size()) != fused->images_wanted) {
+      Complain("an image is missing");
+    }
+    for (const uint64_t content : contents) {
+      for (int32_t i = 0; i < facts_.tokens_per_image; ++i) rows.push_back(Mix(content, i));
     }
   }
   return rows;

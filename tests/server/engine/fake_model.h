@@ -1,98 +1,108 @@
 // A model without mathematics: each token is a hash of (seed, prompt, images, answer so far), read
-// back through the page table, so that any mix-up of pages, order, images or neighbours changes the
-// answer. It keeps a shadow of the key-value store and complains about every page that two
-// sequences use, row that is read before it is written, and call that breaks model.h.
+// back through the page table, so that any mix-up of places, pages, order, images or neighbours
+// changes the answer. It works as a device does: a launched step is done at once and in order, its
+// tokens are known when it is collected. It complains about what its store does (fake_store.h) and
+// about every call that breaks model.h.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "model/model.h"
+#include "tests/server/engine/fake_images.h"
+#include "tests/server/engine/fake_store.h"
 
 namespace llavamini {
 
-// A well mixed hash of two numbers.
-uint64_t Mix(uint64_t a, uint64_t b);
-
-// An input whose pixels are only a number.
-std::shared_ptr<const ImageInput> FakeImageInput(uint64_t content, int resolution_ratio);
-
-// What the fake makes of an image.
-class FakeEncodedImage : public EncodedImage {
- public:
-  FakeEncodedImage(uint64_t content, size_t bytes, std::shared_ptr<std::atomic<int64_t>> alive);
-  ~FakeEncodedImage() override;
-  size_t bytes() const override { return bytes_; }
-  uint64_t content() const { return content_; }
-
- private:
-  const uint64_t content_;
-  const size_t bytes_;
-  const std::shared_ptr<std::atomic<int64_t>> alive_;
-};
-
-// One call, as told to whoever listens: an image's content or a sequence's sampling seed per row.
+// One call, as told to whoever listens.
 struct FakeCall {
-  enum class Kind { kEncode, kPrefill, kDecode };
+  enum class Kind {
+    kBeginEncoding,
+    kPiece,  // these two: contents
+    kMoveToHost,
+    kMoveToDevice,  // these two: what FakeEncodedImage::content() says
+    kBeginFusion,
+    kFuse,  // these two: names of the prompts
+    kLaunch,
+    kCollect  // these two: seeds, the prompts' first
+  };
   Kind kind;
   std::vector<uint64_t> who;
-  int64_t rows;  // of the language model; images when encoding
+  int64_t prompts = 0;  // of a step
+  int64_t rows = 0;     // of the language model in a step; images of another call
+  int pieces_left = 0;  // after a kPiece
 };
 
-// Facts of a model with this many pages.
+// Facts of a model with this many pages, eight places, batches of eight images and steps that may
+// be launched ahead.
 ModelFacts FakeFacts(int32_t pages);
+
+struct FakeBehaviour {
+  std::vector<TokenId> end_tokens = {};
+  uint64_t end_every = 0;                                // as of FakeVocabulary
+  int pieces = 3;                                        // of an encoding
+  bool has_host = true;                                  // images can be moved to the host
+  double step_milliseconds = 0, piece_milliseconds = 0;  // per row and image
+};
 
 class FakeModel : public Model {
  public:
-  // end_tokens come up about once in `end_every` tokens (0: never).
-  FakeModel(ModelFacts facts, std::vector<TokenId> end_tokens, uint64_t end_every);
+  FakeModel(ModelFacts facts, FakeBehaviour behaviour);
 
   const ModelFacts& facts() const override { return facts_; }
-  absl::StatusOr<std::vector<EncodedImagePtr>> EncodeImages(
+  absl::StatusOr<std::unique_ptr<Encoding>> BeginEncoding(
       absl::Span<const ImageInput* const> images) override;
-  absl::StatusOr<std::vector<SampledToken>> Prefill(absl::Span<const PromptRow> prompts) override;
-  absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) override;
+  absl::StatusOr<EncodedImagePtr> MoveToHost(const EncodedImagePtr& image) override;
+  absl::StatusOr<EncodedImagePtr> MoveToDevice(const EncodedImagePtr& image) override;
+  absl::StatusOr<std::unique_ptr<FusedPrompt>> BeginFusion(absl::Span<const TokenId> prompt,
+                                                           int64_t images) override;
+  absl::Status Fuse(absl::Span<const FusionRow> rows) override;
+  // Not with a repetition penalty.
+  bool SamplesAhead(const SamplingParams& sampling) const override;
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override;
+  absl::StatusOr<std::vector<SampledToken>> Collect() override;
+  double StepMilliseconds(int64_t rows) const override;
+  double PieceMilliseconds(int64_t images) const override;
 
-  // Asked before each call: its failure is the call's, which then does nothing.
+  // Asked before each call: its failure is the call's, which then does nothing; a step that fails
+  // to be collected is over.
   std::function<absl::Status(const FakeCall&)> before_call;
 
-  // The sequence with this sampling seed has ended: whoever uses its pages from now on must write
-  // them first.
-  void Release(uint64_t seed);
+  // The sequence with this sampling seed has ended: whoever gets its place and pages from now on
+  // must write them first.
+  void Release(uint64_t seed) { store_.Release(seed); }
 
-  const std::vector<std::string>& complaints() const { return complaints_; }
+  const std::vector<std::string>& complaints() const { return store_.complaints(); }
   int64_t images_alive() const { return *images_alive_; }
-  int64_t pages_owned() const;
+  int64_t prompts_alive() const { return *prompts_alive_; }
+  int64_t pages_owned() const { return store_.pages_owned(); }
+  size_t steps_in_flight() const { return in_flight_.size(); }
 
  private:
-  struct Slot {
-    uint64_t owner = 0;  // seed of the sequence that wrote it; 0: nobody
-    uint64_t value = 0;
+  friend class FakeEncoding;
+
+  struct StepInFlight {
+    std::vector<uint64_t> seeds;
+    int64_t prompts = 0;
+    std::vector<SampledToken> tokens;
   };
 
   absl::Status Ask(FakeCall call);
-  void Complain(const std::string& complaint);
-  void ClaimPages(const PromptRow& row, size_t length);
-  bool Fits(absl::Span<const int32_t> pages, size_t rows);
-  Slot& SlotAt(absl::Span<const int32_t> pages, size_t row);
-  // What the sequence's rows before `row` say together.
-  uint64_t ReadBefore(absl::Span<const int32_t> pages, size_t row, uint64_t seed);
-  SampledToken Sample(const SamplingParams& sampling, uint64_t value) const;
+  void Complain(const std::string& complaint) { store_.Complain(complaint); }
   std::vector<uint64_t> RowsOf(const PromptRow& prompt);
 
   const ModelFacts facts_;
-  const std::vector<TokenId> end_tokens_;
-  const uint64_t end_every_;
-  std::vector<uint64_t> page_owner_;         // seed, 0: free
-  std::vector<Slot> slots_;                  // kPageTokens per page
-  std::map<uint64_t, size_t> rows_written_;  // by seed
-  std::vector<std::string> complaints_;
-  std::shared_ptr<std::atomic<int64_t>> images_alive_;
+  const FakeBehaviour behaviour_;
+  FakeStore store_;
+  std::deque<StepInFlight> in_flight_;
+  int encodings_under_way_ = 0;
+  const Census images_alive_ = MakeCensus();
+  const Census prompts_alive_ = MakeCensus();
 };
 
 }  // namespace llavamini

@@ -20,7 +20,10 @@ class ImageCacheTest : public testing::Test {
   EncodedImagePtr Image(size_t bytes) {
     return std::make_shared<FakeEncodedImage>(0, bytes, alive_);
   }
-  std::shared_ptr<std::atomic<int64_t>> alive_ = std::make_shared<std::atomic<int64_t>>(0);
+  EncodedImagePtr OnHost(size_t bytes) {
+    return std::make_shared<FakeEncodedImage>(0, bytes, alive_, /*on_host=*/true);
+  }
+  const Census alive_ = MakeCensus();
 };
 
 TEST_F(ImageCacheTest, FindsWhatWasInserted) {
@@ -29,7 +32,7 @@ TEST_F(ImageCacheTest, FindsWhatWasInserted) {
   cache.Insert(Key(1), image);
   EXPECT_EQ(cache.Find(Key(1)), image);
   EXPECT_EQ(cache.Find(Key(2)), nullptr);
-  EXPECT_EQ(cache.bytes(), 40u);
+  EXPECT_EQ(cache.device_bytes(), 40u);
 }
 
 TEST_F(ImageCacheTest, TellsKeysApartByTheirLastByte) {
@@ -49,7 +52,7 @@ TEST_F(ImageCacheTest, DropsTheLeastRecentlyUsedUntilTheNewOneFits) {
   EXPECT_EQ(cache.Find(Key(2)), nullptr);
   EXPECT_EQ(cache.Find(Key(3)), nullptr);
   EXPECT_NE(cache.Find(Key(4)), nullptr);
-  EXPECT_EQ(cache.bytes(), 90u);
+  EXPECT_EQ(cache.device_bytes(), 90u);
   EXPECT_EQ(*alive_, 2);
 }
 
@@ -57,9 +60,9 @@ TEST_F(ImageCacheTest, FillsItsCapacityToTheLastByte) {
   ImageCache cache(100);
   cache.Insert(Key(1), Image(50));
   cache.Insert(Key(2), Image(50));
-  EXPECT_EQ(cache.bytes(), 100u);
+  EXPECT_EQ(cache.device_bytes(), 100u);
   cache.Insert(Key(3), Image(1));
-  EXPECT_EQ(cache.bytes(), 51u);
+  EXPECT_EQ(cache.device_bytes(), 51u);
 }
 
 TEST_F(ImageCacheTest, DoesNotKeepAnImageLargerThanItself) {
@@ -69,7 +72,7 @@ TEST_F(ImageCacheTest, DoesNotKeepAnImageLargerThanItself) {
   EXPECT_EQ(cache.Find(Key(2)), nullptr);
   EXPECT_NE(cache.Find(Key(1)), nullptr);
   ImageCache none(0);
-  none.Insert(Key(1), Image(1));
+  EXPECT_TRUE(none.Insert(Key(1), Image(1)).empty());
   EXPECT_EQ(none.Find(Key(1)), nullptr);
 }
 
@@ -79,7 +82,7 @@ TEST_F(ImageCacheTest, ReplacesAnImageOfTheSameKey) {
   const EncodedImagePtr newer = Image(50);
   cache.Insert(Key(1), newer);
   EXPECT_EQ(cache.Find(Key(1)), newer);
-  EXPECT_EQ(cache.bytes(), 50u);
+  EXPECT_EQ(cache.device_bytes(), 50u);
   EXPECT_EQ(*alive_, 1);
 }
 
@@ -90,6 +93,42 @@ TEST_F(ImageCacheTest, LeavesADroppedImageToThoseWhoHoldIt) {
   cache.Insert(Key(2), Image(60));
   EXPECT_EQ(cache.Find(Key(1)), nullptr);
   EXPECT_EQ(held->bytes(), 60u);
+}
+
+TEST_F(ImageCacheTest, SaysWhatFallsOutOfTheDeviceAndFindsItOnTheHost) {
+  ImageCache cache(/*device_bytes=*/100, /*host_bytes=*/100);
+  EXPECT_TRUE(cache.Insert(Key(1), Image(60)).empty());
+  const std::vector<CachedImage> fallen = cache.Insert(Key(2), Image(60));
+  ASSERT_EQ(fallen.size(), 1u);
+  EXPECT_EQ(fallen[0].key, Key(1));
+  EXPECT_EQ(fallen[0].image->bytes(), 60u);
+  EXPECT_EQ(cache.Find(Key(1)), nullptr);
+  EXPECT_TRUE(cache.Insert(Key(1), OnHost(60)).empty());
+  EXPECT_TRUE(cache.Find(Key(1))->on_host());
+  EXPECT_FALSE(cache.Find(Key(2))->on_host());
+  EXPECT_EQ(cache.host_bytes(), 60u);
+}
+
+TEST_F(ImageCacheTest, PrefersTheDeviceAndKeepsTheHostsCopyForTheNextFall) {
+  ImageCache cache(100, 100);
+  cache.Insert(Key(1), OnHost(60));
+  cache.Insert(Key(1), Image(60));
+  EXPECT_FALSE(cache.Find(Key(1))->on_host());
+  EXPECT_TRUE(cache.Insert(Key(2), Image(60)).empty());  // the host has what fell
+  EXPECT_TRUE(cache.Find(Key(1))->on_host());
+}
+
+TEST_F(ImageCacheTest, HandsNothingToAHostWithoutRoom) {
+  ImageCache cache(100, 50);
+  cache.Insert(Key(1), Image(60));
+  EXPECT_TRUE(cache.Insert(Key(2), Image(60)).empty());
+  EXPECT_EQ(cache.Insert(Key(3), Image(101)).size(), 0u);
+}
+
+TEST_F(ImageCacheTest, HandsWhatTheDeviceCannotKeepToTheHost) {
+  ImageCache cache(10, 100);
+  EXPECT_EQ(cache.Insert(Key(1), Image(60)).size(), 1u);
+  EXPECT_EQ(cache.device_bytes(), 0u);
 }
 
 TEST_F(ImageCacheTest, ServesSeveralThreads) {
@@ -104,7 +143,7 @@ TEST_F(ImageCacheTest, ServesSeveralThreads) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(cache.bytes(), 100u);
+  EXPECT_EQ(cache.device_bytes(), 100u);
   EXPECT_EQ(*alive_, 10);
 }
 

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <deque>
+#include <map>
 #include <utility>
 
 #include "tests/server/engine/planted_faults.h"
@@ -11,15 +13,32 @@ class Forwarding : public Model {
  public:
   explicit Forwarding(Model& model) : model_(model) {}
   const ModelFacts& facts() const override { return model_.facts(); }
-  absl::StatusOr<std::vector<EncodedImagePtr>> EncodeImages(
+  absl::StatusOr<std::unique_ptr<Encoding>> BeginEncoding(
       absl::Span<const ImageInput* const> images) override {
-    return model_.EncodeImages(images);
+    return model_.BeginEncoding(images);
   }
-  absl::StatusOr<std::vector<SampledToken>> Prefill(absl::Span<const PromptRow> prompts) override {
-    return model_.Prefill(prompts);
+  absl::StatusOr<EncodedImagePtr> MoveToHost(const EncodedImagePtr& image) override {
+    return model_.MoveToHost(image);
   }
-  absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) override {
-    return model_.Decode(rows);
+  absl::StatusOr<EncodedImagePtr> MoveToDevice(const EncodedImagePtr& image) override {
+    return model_.MoveToDevice(image);
+  }
+  absl::StatusOr<std::unique_ptr<FusedPrompt>> BeginFusion(absl::Span<const TokenId> prompt,
+                                                           int64_t images) override {
+    return model_.BeginFusion(prompt, images);
+  }
+  absl::Status Fuse(absl::Span<const FusionRow> rows) override { return model_.Fuse(rows); }
+  bool SamplesAhead(const SamplingParams& sampling) const override {
+    return model_.SamplesAhead(sampling);
+  }
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override {
+    return model_.Launch(prompts, rows);
+  }
+  absl::StatusOr<std::vector<SampledToken>> Collect() override { return model_.Collect(); }
+  double StepMilliseconds(int64_t rows) const override { return model_.StepMilliseconds(rows); }
+  double PieceMilliseconds(int64_t images) const override {
+    return model_.PieceMilliseconds(images);
   }
 
  protected:
@@ -36,72 +55,191 @@ PlantedFault With() {
 class MixingUpNeighbours : public Forwarding {
  public:
   using Forwarding::Forwarding;
-  absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) override {
-    auto sampled = model_.Decode(rows);
+  absl::StatusOr<std::vector<SampledToken>> Collect() override {
+    auto sampled = model_.Collect();
     if (sampled.ok()) std::reverse(sampled->begin(), sampled->end());
     return sampled;
   }
 };
 
+// Gives the token of a sequence that ended meanwhile to the prompt that got its place.
+class DeliveringTheSurplus : public Forwarding {
+ public:
+  using Forwarding::Forwarding;
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override {
+    absl::Status launched = model_.Launch(prompts, rows);
+    std::vector<Place> places;
+    for (const PromptRow& row : prompts) places.push_back(row.place);
+    for (const DecodeRow& row : rows) places.push_back(row.place);
+    if (launched.ok()) steps_.push_back({std::move(places), prompts.size()});
+    return launched;
+  }
+  absl::StatusOr<std::vector<SampledToken>> Collect() override {
+    auto sampled = model_.Collect();
+    const auto [places, prompts] = std::move(steps_.front());
+    steps_.pop_front();
+    if (!sampled.ok()) return sampled;
+    for (size_t i = 0; i < prompts; ++i) {
+      const auto before = last_.find(places[i]);
+      if (before != last_.end()) (*sampled)[i] = before->second;
+    }
+    last_.clear();
+    for (size_t i = 0; i < places.size(); ++i) last_.emplace(places[i], (*sampled)[i]);
+    return sampled;
+  }
+
+ private:
+  std::deque<std::pair<std::vector<Place>, size_t>> steps_;  // places by row, number of prompts
+  std::map<Place, SampledToken> last_;                       // of the last step collected
+};
+
 class MixingUpImages : public Forwarding {
  public:
   using Forwarding::Forwarding;
-  absl::StatusOr<std::vector<EncodedImagePtr>> EncodeImages(
+  absl::StatusOr<std::unique_ptr<Encoding>> BeginEncoding(
       absl::Span<const ImageInput* const> images) override {
-    auto encoded = model_.EncodeImages(images);
-    if (encoded.ok()) std::rotate(encoded->begin(), encoded->begin() + 1, encoded->end());
-    return encoded;
+    std::vector<const ImageInput*> changed(images.begin(), images.end());
+    std::rotate(changed.begin(), changed.begin() + 1, changed.end());
+    return model_.BeginEncoding(changed);
   }
 };
 
-class MiscountingPositions : public Forwarding {
+class FusingOutOfOrder : public Forwarding {
  public:
   using Forwarding::Forwarding;
-  absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) override {
-    std::vector<DecodeRow> changed(rows.begin(), rows.end());
-    for (DecodeRow& row : changed) row.position += 1;
-    return model_.Decode(changed);
+  absl::Status Fuse(absl::Span<const FusionRow> rows) override {
+    std::vector<std::vector<EncodedImagePtr>> images;
+    for (const FusionRow& row : rows) images.emplace_back(row.images.rbegin(), row.images.rend());
+    std::vector<FusionRow> changed(rows.begin(), rows.end());
+    for (size_t i = 0; i < changed.size(); ++i) changed[i].images = images[i];
+    return model_.Fuse(changed);
   }
 };
 
-class PassingTheWrongPages : public Forwarding {
+class LeakingImages : public Forwarding {
  public:
   using Forwarding::Forwarding;
-  absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) override {
-    std::vector<DecodeRow> changed(rows.begin(), rows.end());
-    if (changed.size() > 1) std::swap(changed[0].pages, changed[1].pages);
-    return model_.Decode(changed);
+  absl::Status Fuse(absl::Span<const FusionRow> rows) override {
+    leaked_.push_back(rows.back().images.back());
+    return model_.Fuse(rows);
   }
+
+ private:
+  std::vector<EncodedImagePtr> leaked_;
 };
 
-class FailingAllWhenMemoryRunsOut : public Forwarding {
+class BeginningBesideAnother : public Forwarding {
  public:
   using Forwarding::Forwarding;
-  absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) override {
-    auto sampled = model_.Decode(rows);
-    if (absl::IsResourceExhausted(sampled.status())) return absl::InternalError("memory");
-    return sampled;
-  }
-};
-
-class GoingOnAfterAFailure : public Forwarding {
- public:
-  using Forwarding::Forwarding;
-  absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) override {
-    auto sampled = model_.Decode(rows);
-    if (absl::IsInternal(sampled.status())) return std::vector<SampledToken>(rows.size());
-    return sampled;
+  absl::StatusOr<std::unique_ptr<Encoding>> BeginEncoding(
+      absl::Span<const ImageInput* const> images) override {
+    auto first = model_.BeginEncoding(images);
+    if (!first.ok()) return first;
+    return model_.BeginEncoding(images);
   }
 };
 
 class EncodingTwice : public Forwarding {
  public:
   using Forwarding::Forwarding;
-  absl::StatusOr<std::vector<EncodedImagePtr>> EncodeImages(
+  absl::StatusOr<std::unique_ptr<Encoding>> BeginEncoding(
       absl::Span<const ImageInput* const> images) override {
-    model_.EncodeImages(images.subspan(0, 1)).IgnoreError();
-    return model_.EncodeImages(images);
+    auto first = model_.BeginEncoding(images);
+    while (first.ok() && (*first)->pieces_left() > 0) {
+      if (!(*first)->RunPiece().ok()) break;
+    }
+    first = absl::CancelledError();
+    return model_.BeginEncoding(images);
   }
+};
+
+// Takes all images' time and never gives one.
+class NeverEndingAnEncoding : public Forwarding {
+ public:
+  using Forwarding::Forwarding;
+  absl::StatusOr<std::unique_ptr<Encoding>> BeginEncoding(
+      absl::Span<const ImageInput* const>) override {
+    class Endless : public Encoding {
+      int pieces_left() const override { return 1; }
+      absl::Status RunPiece() override { return absl::OkStatus(); }
+      std::vector<EncodedImagePtr> images() const override { return {}; }
+    };
+    return std::make_unique<Endless>();
+  }
+};
+
+class TakingPiecesForFree : public Forwarding {
+ public:
+  using Forwarding::Forwarding;
+  double PieceMilliseconds(int64_t) const override { return 0.01; }
+  double StepMilliseconds(int64_t) const override { return 1; }
+};
+
+class MiscountingPositions : public Forwarding {
+ public:
+  using Forwarding::Forwarding;
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override {
+    std::vector<DecodeRow> changed(rows.begin(), rows.end());
+    for (DecodeRow& row : changed) row.position += 1;
+    return model_.Launch(prompts, changed);
+  }
+};
+
+class CountingCollectedTokensOnly : public Forwarding {
+ public:
+  using Forwarding::Forwarding;
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override {
+    std::vector<DecodeRow> changed(rows.begin(), rows.end());
+    for (DecodeRow& row : changed) row.token_index = static_cast<int64_t>(row.answer.size());
+    return model_.Launch(prompts, changed);
+  }
+};
+
+class FeedingTheWrongPlaces : public Forwarding {
+ public:
+  using Forwarding::Forwarding;
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override {
+    std::vector<DecodeRow> changed(rows.begin(), rows.end());
+    if (changed.size() > 1) std::swap(changed[0].place, changed[1].place);
+    return model_.Launch(prompts, changed);
+  }
+};
+
+class FailingAllWhenMemoryRunsOut : public Forwarding {
+ public:
+  using Forwarding::Forwarding;
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override {
+    absl::Status launched = model_.Launch(prompts, rows);
+    if (absl::IsResourceExhausted(launched)) return absl::InternalError("memory");
+    return launched;
+  }
+};
+
+class GoingOnAfterAFailure : public Forwarding {
+ public:
+  using Forwarding::Forwarding;
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override {
+    rows_.push_back(prompts.size() + rows.size());
+    absl::Status launched = model_.Launch(prompts, rows);
+    if (!launched.ok()) rows_.pop_back();
+    return launched;
+  }
+  absl::StatusOr<std::vector<SampledToken>> Collect() override {
+    auto sampled = model_.Collect();
+    const size_t rows = rows_.front();
+    rows_.pop_front();
+    if (absl::IsInternal(sampled.status())) return std::vector<SampledToken>(rows);
+    return sampled;
+  }
+
+ private:
+  std::deque<size_t> rows_;  // of the steps in flight
 };
 
 }  // namespace
@@ -109,14 +247,23 @@ class EncodingTwice : public Forwarding {
 std::vector<NamedFault> ModelFaults() {
   return {
       {"MixesUpNeighbours", "other tokens than alone", With<MixingUpNeighbours>()},
+      {"DeliversTheSurplus", "other tokens than alone", With<DeliveringTheSurplus>()},
       {"MixesUpImages", "other tokens than alone", With<MixingUpImages>()},
+      {"FusesOutOfOrder", "other tokens than alone", With<FusingOutOfOrder>()},
+      {"LeaksImages", "encoded images are left over", With<LeakingImages>()},
+      {"BeginsBesideAnother", "an encoding is begun while another is under way",
+       With<BeginningBesideAnother>()},
+      {"EncodesTwice", "an image is encoded twice in a step", With<EncodingTwice>()},
+      {"NeverEndsAnEncoding", "a request starves", With<NeverEndingAnEncoding>()},
+      {"TakesPiecesForFree", "running answers are held up by images", With<TakingPiecesForFree>()},
       {"MiscountsPositions", "a position is not the number of rows written",
        With<MiscountingPositions>()},
-      {"PassesTheWrongPages", "a row of another sequence is read", With<PassingTheWrongPages>()},
+      {"CountsCollectedTokensOnly", "an index is not the number of tokens chosen",
+       With<CountingCollectedTokensOnly>()},
+      {"FeedsTheWrongPlaces", "a place of another sequence is fed", With<FeedingTheWrongPlaces>()},
       {"FailsAllWhenMemoryRunsOut", "without reason: INTERNAL",
        With<FailingAllWhenMemoryRunsOut>()},
       {"GoesOnAfterAFailure", "a failed request goes on", With<GoingOnAfterAFailure>()},
-      {"EncodesTwice", "an image is encoded twice in a step", With<EncodingTwice>()},
   };
 }
 

@@ -83,7 +83,7 @@ std::vector<NamedFault> RequestFaults() {
        })},
       {"IgnoresStopStrings", "other text than alone",
        Spoiling([](Request& request) { request.stop.clear(); })},
-      {"AnswersOneTokenMore", "other tokens than alone",
+      {"AnswersOneTokenMore", "a token beyond the last is asked for",
        Spoiling([](Request& request) { ++request.max_tokens; })},
   };
 }

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <set>
-#include <utility>
 
 #include "tests/server/engine/planted_faults.h"
 
@@ -16,12 +15,9 @@ PlantedFault With() {
   return fault;
 }
 
-PlantedFault WithLimits(void (*change)(SchedulerLimits&)) {
+PlantedFault WithOptions(void (*change)(EngineOptions&)) {
   PlantedFault fault;
-  fault.make_scheduler = [change](SchedulerLimits limits) {
-    change(limits);
-    return std::make_unique<Scheduler>(limits);
-  };
+  fault.change_options = change;
   return fault;
 }
 
@@ -57,11 +53,16 @@ class Leaking : public Scheduler {
       Scheduler::Finish(number);
     }
   }
-  Step Plan(absl::Time now) override {
-    Step step = Scheduler::Plan(now);
-    const auto leaked = [this](RequestNumber number) { return leaked_.contains(number); };
-    std::erase_if(step.expired, leaked);
-    std::erase_if(step.sequences, leaked);
+  std::vector<RequestNumber> Late(absl::Time now) const override {
+    std::vector<RequestNumber> late = Scheduler::Late(now);
+    std::erase_if(late, [this](RequestNumber number) { return leaked_.contains(number); });
+    return late;
+  }
+  Step Plan() override {
+    Step step = Scheduler::Plan();
+    std::erase_if(step.sequences, [this](const Step::Sequence& sequence) {
+      return leaked_.contains(sequence.request);
+    });
     for (const Step::Prompt& prompt : step.prompts) running_.insert(prompt.request);
     return step;
   }
@@ -74,8 +75,8 @@ class Leaking : public Scheduler {
 class SharingAPage : public Scheduler {
  public:
   using Scheduler::Scheduler;
-  Step Plan(absl::Time now) override {
-    Step step = Scheduler::Plan(now);
+  Step Plan() override {
+    Step step = Scheduler::Plan();
     for (Step::Prompt& prompt : step.prompts) {
       if (last_page_ >= 0) prompt.pages.back() = last_page_;
       last_page_ = prompt.pages.front();
@@ -87,25 +88,30 @@ class SharingAPage : public Scheduler {
   int32_t last_page_ = -1;
 };
 
+// Gives the place of the last prompt to the next one as well.
+class SharingAPlace : public Scheduler {
+ public:
+  using Scheduler::Scheduler;
+  Step Plan() override {
+    Step step = Scheduler::Plan();
+    for (Step::Prompt& prompt : step.prompts) {
+      if (last_place_ >= 0) prompt.place = last_place_;
+      last_place_ = prompt.place;
+    }
+    return step;
+  }
+
+ private:
+  Place last_place_ = -1;
+};
+
 class ForgettingSequences : public Scheduler {
  public:
   using Scheduler::Scheduler;
-  Step Plan(absl::Time now) override {
-    Step step = Scheduler::Plan(now);
-    std::erase_if(step.sequences, [](RequestNumber number) { return number % 4 == 0; });
-    return step;
-  }
-};
-
-// Finds work again and again that is none, and does not decode meanwhile.
-class Spinning : public Scheduler {
- public:
-  using Scheduler::Scheduler;
-  Step Plan(absl::Time now) override {
-    Step step = Scheduler::Plan(now);
-    if (step.sequences.empty() || !step.prompts.empty()) return step;
-    step.images.push_back({step.sequences.front(), 1});
-    step.sequences.clear();
+  Step Plan() override {
+    Step step = Scheduler::Plan();
+    std::erase_if(step.sequences,
+                  [](const Step::Sequence& sequence) { return sequence.request % 4 == 0; });
     return step;
   }
 };
@@ -113,8 +119,8 @@ class Spinning : public Scheduler {
 class DecodingTwice : public Scheduler {
  public:
   using Scheduler::Scheduler;
-  Step Plan(absl::Time now) override {
-    Step step = Scheduler::Plan(now);
+  Step Plan() override {
+    Step step = Scheduler::Plan();
     if (step.sequences.size() > 2) step.sequences.push_back(step.sequences.front());
     return step;
   }
@@ -134,12 +140,12 @@ class LettingSmallOnesPass : public Scheduler {
     const auto same = [number](const RequestFacts& facts) { return facts.number == number; };
     if (std::erase_if(large_, same) == 0) Scheduler::Finish(number);
   }
-  Step Plan(absl::Time now) override {
+  Step Plan() override {
     if (!large_.empty() && waiting() == 0) {
       Scheduler::Arrive(large_.front()).IgnoreError();
       large_.erase(large_.begin());
     }
-    return Scheduler::Plan(now);
+    return Scheduler::Plan();
   }
 
  private:
@@ -152,26 +158,30 @@ std::vector<NamedFault> SchedulerFaults() {
   return {
       {"LeaksPlaces", "pages are left over", With<Leaking>()},
       {"SharesAPage", "a page has two owners", With<SharingAPage>()},
+      {"SharesAPlace", "a place has two owners", With<SharingAPlace>()},
       {"ForgetsSequences", "nothing to do though requests wait", With<ForgettingSequences>()},
-      {"Spins", "a request starves", With<Spinning>()},
       {"DecodesTwice", "a row stands twice in a batch", With<DecodingTwice>()},
       {"LetsSmallOnesPass", "a ready request was overtaken", With<LettingSmallOnesPass>()},
-      {"RunsTooMany", "too many running", WithLimits([](SchedulerLimits& l) { ++l.max_running; })},
-      {"QueuesTooMany", "too many waiting",
-       WithLimits([](SchedulerLimits& l) { ++l.max_waiting; })},
-      {"EncodesTooMany", "too many images in a step",
-       WithLimits([](SchedulerLimits& l) { ++l.max_images_per_step; })},
-      {"PrefillsTooMany", "too many prompt rows in a step",
-       WithLimits([](SchedulerLimits& l) { l.max_prompt_rows_per_step += 16; })},
-      {"ReservesThePromptOnly", "an answer is longer than its pages",
-       WithFacts([](RequestFacts& f) { f.max_tokens = 1; })},
+      {"RunsTooMany", "too many running", WithOptions([](EngineOptions& o) { ++o.max_running; })},
+      {"QueuesTooMany", "too many waiting", WithOptions([](EngineOptions& o) { ++o.max_waiting; })},
+      {"EncodesTooMany", "too many images in a batch",
+       WithOptions([](EngineOptions& o) { ++o.max_images_per_batch; })},
+      {"HoldsTooMany", "too many encoded images are held",
+       WithOptions([](EngineOptions& o) { o.max_images_ahead = 100; })},
+      {"PrefillsTooMany", "too many rows in a step",
+       WithOptions([](EngineOptions& o) { o.max_step_rows += 16; })},
+      {"ReservesTheAnswerOnly", "an answer is longer than its pages",
+       WithFacts([](RequestFacts& f) { f.prompt_rows = 1; })},
       {"CountsPlaceholderNotVisionTokens", "a prompt is longer than its pages",
        WithFacts([](RequestFacts& f) { f.prompt_rows = std::min<int64_t>(f.prompt_rows, 4); })},
+      {"GoesBeyondTheLastToken", "a token beyond the last is asked for",
+       WithFacts([](RequestFacts& f) { ++f.max_tokens; })},
+      {"DoesNotWaitForTheToken", "a step needs a token that is not collected",
+       WithFacts([](RequestFacts& f) { f.samples_ahead = true; })},
       {"IgnoresDeadlines", "a late request keeps its place",
        WithFacts([](RequestFacts& f) { f.deadline = absl::InfiniteFuture(); })},
-      {"PrefillsBeforeTheLastImage", "an image is missing", WithFacts([](RequestFacts& f) {
-         f.images_to_encode = std::max<int64_t>(f.images_to_encode - 1, 0);
-       })},
+      {"PrefillsBeforeTheLastImage", "an image is missing",
+       WithFacts([](RequestFacts& f) { f.has_images = false; })},
   };
 }
 

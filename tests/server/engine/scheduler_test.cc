@@ -10,12 +10,8 @@
 namespace llavamini {
 namespace {
 
-constexpr SchedulerLimits kRoomy{.max_running = 8,
-                                 .max_waiting = 16,
-                                 .max_images_per_step = 8,
-                                 .max_images_ahead = 64,
-                                 .max_prompt_rows_per_step = 1000,
-                                 .pages = 100};
+constexpr SchedulerLimits kRoomy{
+    .max_running = 8, .max_waiting = 16, .max_step_rows = 1000, .pages = 100};
 
 SchedulerLimits With(int64_t SchedulerLimits::*limit, int64_t value) {
   SchedulerLimits limits = kRoomy;
@@ -34,9 +30,15 @@ RequestFacts Text(RequestNumber number, int64_t prompt_rows = 10, int64_t max_to
   return {.number = number, .prompt_rows = prompt_rows, .max_tokens = max_tokens};
 }
 
-RequestFacts Images(RequestNumber number, int64_t images) {
+RequestFacts Images(RequestNumber number) {
   RequestFacts facts = Text(number);
-  facts.images_to_encode = images;
+  facts.has_images = true;
+  return facts;
+}
+
+RequestFacts Penalised(RequestNumber number) {
+  RequestFacts facts = Text(number);
+  facts.samples_ahead = false;
   return facts;
 }
 
@@ -45,24 +47,22 @@ RequestFacts Until(RequestFacts facts, int64_t second) {
   return facts;
 }
 
-// "encode 1:2 prefill 2 decode 3": the second number is how many images.
+// "prefill 2@0 decode 3#1": at place 0; its token 1.
 std::string Describe(const Step& step) {
   std::string text;
-  for (const RequestNumber number : step.expired) absl::StrAppend(&text, " expire ", number);
-  for (const Step::Images& images : step.images) {
-    absl::StrAppend(&text, " encode ", images.request, ":", images.count);
-  }
   for (const Step::Prompt& prompt : step.prompts) {
-    absl::StrAppend(&text, " prefill ", prompt.request);
+    absl::StrAppend(&text, " prefill ", prompt.request, "@", prompt.place);
   }
-  for (const RequestNumber number : step.sequences) absl::StrAppend(&text, " decode ", number);
+  for (const Step::Sequence& sequence : step.sequences) {
+    absl::StrAppend(&text, " decode ", sequence.request, "#", sequence.token_index);
+  }
   return text.empty() ? "nothing" : text.substr(1);
 }
 
-// What happens before a step, and the step. Second i of time is the i-th step.
+// What happens before a step, and the step.
 struct Moment {
-  std::vector<RequestFacts> arrive;
-  std::vector<RequestNumber> finish;
+  std::vector<RequestFacts> arrive = {};
+  std::vector<RequestNumber> ready = {}, collected = {}, finish = {};
   std::string plan;
 };
 
@@ -76,83 +76,79 @@ class SchedulerTells : public testing::TestWithParam<Story> {};
 
 TEST_P(SchedulerTells, TheStory) {
   Scheduler scheduler(GetParam().limits);
-  int64_t second = 0;
+  int64_t step = 0;
   for (const Moment& moment : GetParam().moments) {
+    for (const RequestNumber number : moment.collected) scheduler.Collected(number);
     for (const RequestNumber number : moment.finish) scheduler.Finish(number);
     for (const RequestFacts& facts : moment.arrive) EXPECT_TRUE(scheduler.Arrive(facts).ok());
-    EXPECT_EQ(Describe(scheduler.Plan(absl::FromUnixSeconds(second))), moment.plan)
-        << "in step " << second;
-    ++second;
+    for (const RequestNumber number : moment.ready) scheduler.SetReady(number);
+    const int64_t sequences = scheduler.sequences_to_step();
+    const Step planned = scheduler.Plan();
+    EXPECT_EQ(Describe(planned), moment.plan) << "in step " << step;
+    EXPECT_EQ(static_cast<int64_t>(planned.sequences.size()), sequences) << "in step " << step;
+    ++step;
   }
 }
 
 const Story kStories[] = {
-    {"AnIdleSchedulerHasNothingToDo", kRoomy, {{{}, {}, "nothing"}}},
-    {"ARequestIsPrefilledAtOnceAndThenDecoded",
+    {"AnIdleSchedulerHasNothingToDo", kRoomy, {{.plan = "nothing"}}},
+    {"ARequestIsPrefilledAtOnceAndDecodedBeforeItsTokensAreKnown",
      kRoomy,
-     {{{Text(1)}, {}, "prefill 1"},
-      {{}, {}, "decode 1"},
-      {{}, {}, "decode 1"},
-      {{}, {1}, "nothing"}}},
-    {"ANewRequestJoinsTheRunningBatchAtTheNextStep",
+     {{.arrive = {Text(1)}, .plan = "prefill 1@0"},
+      {.plan = "decode 1#1"},
+      {.collected = {1}, .plan = "decode 1#2"},
+      {.collected = {1}, .finish = {1}, .plan = "nothing"}}},
+    {"NoTokenBeyondTheLastIsLaunched",
      kRoomy,
-     {{{Text(1)}, {}, "prefill 1"},
-      {{Text(2)}, {}, "prefill 2 decode 1"},
-      {{}, {}, "decode 1 decode 2"},
-      {{}, {1}, "decode 2"}}},
-    {"ImagesOfSeveralRequestsAreEncodedTogetherAndPrefilledInTheSameStep",
+     {{.arrive = {Text(1, 10, 3), Text(2, 10, 1)}, .plan = "prefill 1@0 prefill 2@1"},
+      {.plan = "decode 1#1"},
+      {.collected = {1, 2}, .finish = {2}, .plan = "decode 1#2"},
+      {.collected = {1}, .plan = "nothing"}}},
+    {"ASequenceThatNeedsItsLastTokenWaitsForIt",
      kRoomy,
-     {{{Images(1, 2), Images(2, 1), Text(3)},
-       {},
-       "encode 1:2 encode 2:1 prefill 1 prefill 2 prefill 3"}}},
-    {"ImagesPerStepAreBoundedAndATextMayPassARequestThatStillEncodes",
-     With(&SchedulerLimits::max_images_per_step, 2),
-     {{{Images(1, 3), Images(2, 2), Text(3)}, {}, "encode 1:2 prefill 3"},
-      {{}, {}, "encode 1:1 encode 2:1 prefill 1 decode 3"},
-      {{}, {}, "encode 2:1 prefill 2 decode 3 decode 1"}}},
-    {"OnlyTheOldestRequestMayHoldMoreImagesThanTheLimit",
-     [] {
-       SchedulerLimits limits = With(&SchedulerLimits::max_images_ahead, 2);
-       limits.max_running = 1;
-       return limits;
-     }(),
-     {{{Text(1)}, {}, "prefill 1"},
-      {{Images(2, 1), Images(3, 4), Images(4, 1)}, {}, "encode 2:1 encode 3:1 decode 1"},
-      {{}, {}, "decode 1"},
-      {{}, {1}, "prefill 2"},
-      {{}, {}, "encode 3:3 decode 2"},
-      {{}, {}, "decode 2"},
-      {{}, {2}, "prefill 3"},
-      {{}, {}, "encode 4:1 decode 3"}}},
-    {"RunningPlacesAreLimited",
+     {{.arrive = {Penalised(1), Text(2)}, .plan = "prefill 1@0 prefill 2@1"},
+      {.plan = "decode 2#1"},
+      {.collected = {1, 2}, .plan = "decode 1#1 decode 2#2"},
+      {.collected = {2}, .plan = "decode 2#3"}}},
+    {"PromptsRideAlongWithTheRunningBatch",
+     kRoomy,
+     {{.arrive = {Text(1)}, .plan = "prefill 1@0"},
+      {.arrive = {Text(2)}, .plan = "prefill 2@1 decode 1#1"},
+      {.collected = {1}, .plan = "decode 1#2 decode 2#1"}}},
+    {"ARequestWaitsForItsImagesAndMayBeOvertakenMeanwhile",
+     kRoomy,
+     {{.arrive = {Images(1), Images(2), Text(3)}, .plan = "prefill 3@0"},
+      {.plan = "decode 3#1"},
+      {.ready = {2}, .collected = {3}, .plan = "prefill 2@1 decode 3#2"},
+      {.ready = {1}, .collected = {3, 2}, .plan = "prefill 1@2 decode 2#1 decode 3#3"}}},
+    {"PlacesAreLimitedAndFreeAtOnce",
      With(&SchedulerLimits::max_running, 2),
-     {{{Text(1), Text(2), Text(3)}, {}, "prefill 1 prefill 2"},
-      {{}, {}, "decode 1 decode 2"},
-      {{}, {2}, "prefill 3 decode 1"}}},
-    {"PromptRowsPerStepAreLimitedButALongPromptRunsAlone",
-     With(&SchedulerLimits::max_prompt_rows_per_step, int64_t{40}),
-     {{{Text(1, 20), Text(2, 20), Text(3, 1), Text(4, 90), Text(5, 40)}, {}, "prefill 1 prefill 2"},
-      {{}, {}, "prefill 3 decode 1 decode 2"},
-      {{}, {}, "prefill 4 decode 1 decode 2 decode 3"},
-      {{}, {}, "prefill 5 decode 1 decode 2 decode 3 decode 4"}}},
+     {{.arrive = {Text(1), Text(2), Text(3)}, .plan = "prefill 1@0 prefill 2@1"},
+      {.plan = "decode 1#1 decode 2#1"},
+      {.finish = {2}, .plan = "prefill 3@1 decode 1#2"}}},
+    {"RowsOfAStepAreLimitedButItsFirstPromptIsTakenHoweverLong",
+     With(&SchedulerLimits::max_step_rows, int64_t{40}),
+     {{.arrive = {Text(1, 20), Text(2, 20), Text(3, 1), Text(4, 90), Text(5, 37), Text(6, 1)},
+       .plan = "prefill 1@0 prefill 2@1"},
+      {.plan = "prefill 3@2 decode 1#1 decode 2#1"},
+      {.plan = "prefill 4@3 decode 1#2 decode 2#2 decode 3#1"},
+      {.finish = {1, 2}, .plan = "prefill 5@1 prefill 6@0 decode 3#2 decode 4#1"}}},
+    {"RunningSequencesCountAsRows",
+     With(&SchedulerLimits::max_step_rows, int64_t{40}),
+     {{.arrive = {Text(1)}, .plan = "prefill 1@0"},
+      {.arrive = {Text(2, 20), Text(3, 20)}, .plan = "prefill 2@1 decode 1#1"},
+      {.plan = "prefill 3@2 decode 1#2 decode 2#1"}}},
     {"PagesForTheWorstCaseAreReservedAndNobodyPassesTheOldestThatWaitsForThem",
      With(&SchedulerLimits::pages, 4),
-     {{{Text(1, 10, 22), Text(2, 10, 39), Text(3)}, {}, "prefill 1"},
-      {{}, {}, "decode 1"},
-      {{}, {1}, "prefill 2"},
-      {{}, {}, "decode 2"},
-      {{}, {2}, "prefill 3"}}},
+     {{.arrive = {Text(1, 10, 22), Text(2, 10, 39), Text(3)}, .plan = "prefill 1@0"},
+      {.plan = "decode 1#1"},
+      {.finish = {1}, .plan = "prefill 2@0"},
+      {.plan = "decode 2#1"},
+      {.finish = {2}, .plan = "prefill 3@0"}}},
     {"AWaitingRequestMayLeave",
      With(&SchedulerLimits::pages, 4),
-     {{{Text(1), Text(2, 64 - 6), Text(3)}, {}, "prefill 1"}, {{}, {2}, "prefill 3 decode 1"}}},
-    {"WhoIsLateExpiresWhereverItIsAndDoesNothingElse",
-     With(&SchedulerLimits::max_running, 1),
-     {{{Until(Text(1), 2), Until(Images(2, 1), 1), Until(Images(3, 1), 9)},
-       {},
-       "encode 2:1 encode 3:1 prefill 1"},
-      {{}, {}, "expire 2 decode 1"},
-      {{}, {2}, "expire 1"},
-      {{}, {1}, "prefill 3"}}},
+     {{.arrive = {Text(1), Text(2, 64 - 6), Text(3)}, .plan = "prefill 1@0"},
+      {.finish = {2}, .plan = "prefill 3@1 decode 1#1"}}},
 };
 
 INSTANTIATE_TEST_SUITE_P(Stories, SchedulerTells, testing::ValuesIn(kStories),
@@ -168,7 +164,7 @@ TEST(Scheduler, ReservesPagesForPromptAndAnswer) {
     SchedulerLimits limits = With(&SchedulerLimits::pages, 1000);
     Scheduler scheduler(limits);
     ASSERT_TRUE(scheduler.Arrive(Text(1, prompt_rows, max_tokens)).ok());
-    const Step step = scheduler.Plan(absl::UnixEpoch());
+    const Step step = scheduler.Plan();
     EXPECT_EQ(static_cast<int64_t>(step.prompts[0].pages.size()), pages);
     EXPECT_EQ(scheduler.pages().available(), 1000 - pages);
     scheduler.Finish(1);
@@ -191,7 +187,7 @@ TEST(Scheduler, RefusesMoreThanMaxWaiting) {
   EXPECT_EQ(scheduler.room(), 1);
   EXPECT_TRUE(scheduler.Arrive(Text(2)).ok());
   EXPECT_EQ(scheduler.Arrive(Text(3)).code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(scheduler.Plan(absl::UnixEpoch()).prompts.size(), 2u);
+  EXPECT_EQ(scheduler.Plan().prompts.size(), 2u);
   EXPECT_EQ(scheduler.running(), 2);
   EXPECT_TRUE(scheduler.Arrive(Text(4)).ok());
 }
@@ -201,10 +197,29 @@ TEST(Scheduler, KnowsTheNextDeadlineOfWaitingAndRunning) {
   EXPECT_EQ(scheduler.NextDeadline(), absl::InfiniteFuture());
   ASSERT_TRUE(scheduler.Arrive(Until(Text(1), 50)).ok());
   ASSERT_TRUE(scheduler.Arrive(Until(Text(2), 70)).ok());
-  scheduler.Plan(absl::UnixEpoch());
+  scheduler.Plan();
   EXPECT_EQ(scheduler.NextDeadline(), absl::FromUnixSeconds(50));
   scheduler.Finish(1);
   EXPECT_EQ(scheduler.NextDeadline(), absl::FromUnixSeconds(70));
+}
+
+TEST(Scheduler, SaysWhoIsLateWhereverItIs) {
+  Scheduler scheduler(With(&SchedulerLimits::max_running, 1));
+  ASSERT_TRUE(scheduler.Arrive(Until(Text(1), 50)).ok());
+  ASSERT_TRUE(scheduler.Arrive(Until(Images(2), 70)).ok());
+  ASSERT_TRUE(scheduler.Arrive(Text(3)).ok());
+  scheduler.Plan();
+  EXPECT_THAT(scheduler.Late(absl::FromUnixSeconds(49)), testing::IsEmpty());
+  EXPECT_THAT(scheduler.Late(absl::FromUnixSeconds(50)), testing::ElementsAre(1));
+  EXPECT_THAT(scheduler.Late(absl::FromUnixSeconds(70)), testing::ElementsAre(1, 2));
+}
+
+TEST(SchedulerDeathTest, EndsTheProcessWhenATokenIsCollectedTwice) {
+  Scheduler scheduler(kRoomy);
+  ASSERT_TRUE(scheduler.Arrive(Text(1)).ok());
+  scheduler.Plan();
+  scheduler.Collected(1);
+  EXPECT_DEATH(scheduler.Collected(1), "collected once");
 }
 
 TEST(SchedulerDeathTest, EndsTheProcessWhenARequestIsFinishedTwice) {

@@ -19,7 +19,8 @@ struct Heard {
 };
 
 Heard Hear(const Request& request, const std::vector<TokenId>& tokens) {
-  Sequence sequence(std::make_unique<Request>(request), /*tokens_per_image=*/1);
+  Sequence sequence(1, std::make_unique<Request>(request), absl::UnixEpoch(),
+                    /*tokens_per_image=*/1);
   Heard heard;
   for (const TokenId id : tokens) {
     Appended appended =
@@ -159,26 +160,28 @@ TEST(Sequence, CountsVisionTokensAndKnownImages) {
   auto request = std::make_unique<Request>();
   request->prompt = {1, kImagePlaceholder, 2};
   request->images.resize(3);
-  request->images[1].encoded =
-      std::make_shared<FakeEncodedImage>(0, 1, std::make_shared<std::atomic<int64_t>>(0));
-  const Sequence sequence(std::move(request), /*tokens_per_image=*/4);
+  request->images[1].encoded = std::make_shared<FakeEncodedImage>(0, 1, MakeCensus());
+  const Sequence sequence(1, std::move(request), absl::UnixEpoch(), /*tokens_per_image=*/4);
   EXPECT_EQ(sequence.usage.prompt_tokens, 2 + 3 * 4);
   EXPECT_EQ(sequence.usage.vision_tokens, 12);
   EXPECT_EQ(sequence.usage.images, 3);
   EXPECT_EQ(sequence.usage.cached_images, 1);
-  EXPECT_EQ(sequence.images_to_encode(), 2);
+  EXPECT_EQ(sequence.images_encoded, 1);
+  EXPECT_EQ(sequence.images_left(), 3);
 }
 
-TEST(Sequence, FeedsItsNewestTokenAfterAllRowsWritten) {
+TEST(Sequence, FeedsTheTokenBeforeAfterAllRowsWritten) {
   auto request = std::make_unique<Request>();
   request->prompt = {1, 2, 3};
   request->max_tokens = 9;
-  Sequence sequence(std::move(request), 1);
+  Sequence sequence(1, std::move(request), absl::UnixEpoch(), 1);
   for (const TokenId id : {kA, kB}) {
     Append(sequence, SampledToken{{id, 0}, {}}, FakeTokenizer(), FakeEndTokens());
   }
-  const DecodeRow row = sequence.RowToDecode();
-  EXPECT_EQ(row.position, 4);  // three of the prompt, one of the answer
+  const DecodeRow row = sequence.RowToDecode({.request = 1, .place = 7, .token_index = 3});
+  EXPECT_EQ(row.place, 7);
+  EXPECT_EQ(row.position, 5);  // three of the prompt, two of the answer: token 2 is in flight
+  EXPECT_EQ(row.token_index, 3);
   EXPECT_THAT(row.answer, testing::ElementsAre(kA, kB));
 }
 

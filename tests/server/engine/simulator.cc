@@ -8,6 +8,7 @@
 #include "server/engine/engine_core.h"
 #include "server/engine/image_cache.h"
 #include "tests/server/engine/answer_check.h"
+#include "tests/server/engine/call_watch.h"
 #include "tests/server/engine/expected_answer.h"
 #include "tests/server/engine/fake_tokenizer.h"
 
@@ -22,11 +23,6 @@ class Simulation {
   WorldReport Run();
 
  private:
-  absl::Status BeforeCall(const FakeCall& call);
-  absl::Status Trouble(const FakeCall& call);
-  void NoteCall(const FakeCall& call);
-  void Blame(const FakeCall& call, const absl::Status& failure);
-
   void Submit(const WorldRequest& request);
   std::unique_ptr<Request> MakeRequest(const WorldRequest& request,
                                        std::shared_ptr<AnswerSink> sink);
@@ -41,7 +37,6 @@ class Simulation {
 
   const World& world_;
   const PlantedFault& fault_;
-  Random luck_;
   absl::Time now_ = absl::UnixEpoch();
   int64_t step_ = 0;
   int64_t last_useful_step_ = 0;  // by which everything must have ended
@@ -53,94 +48,30 @@ class Simulation {
   Scheduler* scheduler_ = nullptr;  // the core's
   std::optional<EngineCore> core_;
   std::vector<std::unique_ptr<TrackedRequest>> tracked_;  // in order of arrival
-  std::set<uint64_t> prefilled_now_;                      // seeds
-  std::set<uint64_t> encoded_now_;                        // contents
   WorldReport report_;
+  CallWatch watch_;
 };
 
 Simulation::Simulation(const World& world, const PlantedFault& fault)
     : world_(world),
       fault_(fault),
-      luck_(world.requests.front().seed),
-      fake_(world.facts, FakeEndTokens(), world.end_every),
-      cache_(world.cache_bytes) {
-  fake_.before_call = [this](const FakeCall& call) { return BeforeCall(call); };
+      fake_(world.facts, world.behaviour),
+      cache_(std::in_place, world.device_cache_bytes, world.host_cache_bytes),
+      watch_(world, fake_, tracked_, report_) {
+  fake_.before_call = [this](const FakeCall& call) {
+    now_ += watch_.DurationOfCall();
+    return watch_.Hear(call, *scheduler_);
+  };
   if (fault.wrap_model) wrapped_ = fault.wrap_model(fake_);
   EngineOptions options = world.options;
   options.clock = [this] { return now_; };
+  if (fault.change_options) fault.change_options(options);
   const SchedulerLimits limits = LimitsOf(options, world.facts);
   auto scheduler =
       fault.make_scheduler ? fault.make_scheduler(limits) : std::make_unique<Scheduler>(limits);
   scheduler_ = scheduler.get();
   Model* model = wrapped_ ? wrapped_.get() : &fake_;
   core_.emplace(options, model, &tokenizer_, &*cache_, FakeEndTokens(), std::move(scheduler));
-}
-
-absl::Status Simulation::BeforeCall(const FakeCall& call) {
-  NoteCall(call);
-  const bool slow = world_.troubles.slow_one_in > 0 && luck_.OneIn(world_.troubles.slow_one_in);
-  now_ += slow ? absl::Milliseconds(50) : absl::Microseconds(100);
-  absl::Status trouble = Trouble(call);
-  if (!trouble.ok()) Blame(call, trouble);
-  if (trouble.ok() && call.kind == FakeCall::Kind::kEncode) {
-    for (const uint64_t content : call.who) {
-      if (!encoded_now_.insert(content).second) Violation("an image is encoded twice in a step");
-    }
-    report_.happenings.encoded_images += call.rows;
-  }
-  if (trouble.ok() && call.kind == FakeCall::Kind::kPrefill) {
-    prefilled_now_.insert(call.who.begin(), call.who.end());
-  }
-  return trouble;
-}
-
-absl::Status Simulation::Trouble(const FakeCall& call) {
-  const WorldTroubles& troubles = world_.troubles;
-  if (troubles.lost_one_in > 0 && luck_.OneIn(troubles.lost_one_in))
-    return absl::AbortedError("lost");
-  if (troubles.internal_one_in > 0 && luck_.OneIn(troubles.internal_one_in)) {
-    return luck_.OneIn(2) ? absl::InternalError("failed") : absl::UnknownError("failed");
-  }
-  const bool any_too_large =
-      troubles.too_large_one_in > 0 &&
-      std::any_of(call.who.begin(), call.who.end(), [&](uint64_t who) {
-        return Mix(who, static_cast<uint64_t>(call.kind)) % troubles.too_large_one_in == 0;
-      });
-  const bool too_many =
-      troubles.rows_that_fit_memory > 0 && call.who.size() > troubles.rows_that_fit_memory;
-  return any_too_large || too_many ? absl::ResourceExhaustedError("memory") : absl::OkStatus();
-}
-
-void Simulation::NoteCall(const FakeCall& call) {
-  const auto rows = static_cast<int64_t>(call.who.size());
-  Happenings& happenings = report_.happenings;
-  switch (call.kind) {
-    case FakeCall::Kind::kEncode:
-      if (rows > world_.options.max_images_per_step) Violation("too many images in a call");
-      break;
-    case FakeCall::Kind::kPrefill:
-      if (rows > 1 && call.rows > world_.options.max_prompt_rows_per_step) {
-        Violation("too many prompt rows in a step");
-      }
-      break;
-    case FakeCall::Kind::kDecode:
-      happenings.largest_batch = std::max(happenings.largest_batch, rows);
-      if (rows > world_.options.max_running) Violation("too many sequences decoded");
-      break;
-  }
-}
-
-void Simulation::Blame(const FakeCall& call, const absl::Status& failure) {
-  const bool retried = absl::IsResourceExhausted(failure) && call.who.size() > 1;
-  if (retried) return;
-  for (const auto& request : tracked_) {
-    for (const uint64_t who : call.who) {
-      const bool hit = call.kind == FakeCall::Kind::kEncode ? request->WaitsForImage(world_, who)
-                                                            : request->spec.seed == who;
-      if (hit) request->blames.insert(ModelFailureCode(failure));
-      if (hit && call.kind != FakeCall::Kind::kEncode) request->must_end = true;
-    }
-  }
 }
 
 std::unique_ptr<Request> Simulation::MakeRequest(const WorldRequest& spec,
@@ -162,6 +93,7 @@ std::unique_ptr<Request> Simulation::MakeRequest(const WorldRequest& spec,
   }
   request->sampling.seed = spec.seed;
   request->sampling.logprobs = spec.logprobs;
+  if (spec.penalty) request->sampling.repetition_penalty = 2;
   request->max_tokens = spec.max_tokens;
   request->stop = spec.stop;
   request->ignore_eos = spec.ignore_eos;
@@ -196,7 +128,7 @@ void Simulation::Submit(const WorldRequest& spec) {
   if (fault_.spoil_request) fault_.spoil_request(*request);
   core_->Arrive(std::move(request));
   if (tracked.MustBeRefused() && !tracked.ended()) Violation("a hopeless request was admitted");
-  last_useful_step_ += static_cast<int64_t>(spec.images.size()) + spec.max_tokens + 4;
+  last_useful_step_ += 10 * static_cast<int64_t>(spec.images.size()) + 2 * spec.max_tokens + 8;
 }
 
 void Simulation::RaiseCancels() {
@@ -216,8 +148,7 @@ void Simulation::Step() {
     last_useful_step_ = std::max(last_useful_step_, step_);
   }
   RaiseCancels();
-  prefilled_now_.clear();
-  encoded_now_.clear();
+  watch_.BeginStep();
   for (const auto& request : tracked_) {
     if (request->deadline <= now_ && !request->late_step) request->late_step = step_;
   }
@@ -233,10 +164,11 @@ void Simulation::CheckLimits() {
   const EngineStats stats = core_->stats();
   if (stats.running > world_.options.max_running) Violation("too many running");
   if (stats.waiting > world_.options.max_waiting) Violation("too many waiting");
-  if (static_cast<int64_t>(encoded_now_.size()) > world_.options.max_images_per_step) {
-    Violation("too many images in a step");
+  if (cache_->device_bytes() > world_.device_cache_bytes ||
+      cache_->host_bytes() > world_.host_cache_bytes) {
+    Violation("the cache is too large");
   }
-  if (cache_->bytes() > world_.cache_bytes) Violation("the cache is too large");
+  if (fake_.prompts_alive() > stats.waiting) Violation("a fused prompt outlives its prefill");
   const PagePool& pages = scheduler_->pages();
   if (fake_.pages_owned() > pages.total() - pages.available()) Violation("a page in use is free");
   for (const std::string& complaint : fake_.complaints()) Violation(complaint);
@@ -254,19 +186,20 @@ void Simulation::CheckPromptness() {
   }
 }
 
-// Strictly first come, first served among requests whose images are encoded; here those that never
-// needed to encode any.
+// Strictly first come, first served among requests whose images are fused; here those that have
+// none.
 void Simulation::CheckOrder() {
+  const std::set<uint64_t>& prefilled_now = watch_.prefilled_now();
   for (const auto& older : tracked_) {
-    if (prefilled_now_.contains(older->spec.seed)) older->prefilled = true;
+    if (prefilled_now.contains(older->spec.seed)) older->prefilled = true;
   }
-  for (size_t i = 0; i < tracked_.size() && !prefilled_now_.empty(); ++i) {
+  for (size_t i = 0; i < tracked_.size() && !prefilled_now.empty(); ++i) {
     const TrackedRequest& older = *tracked_[i];
-    const bool ready = older.known_images == static_cast<int64_t>(older.spec.images.size());
-    if (!ready || older.prefilled || older.ended()) continue;
+    if (!older.spec.images.empty() || older.prefilled || older.ended()) continue;
     for (size_t j = i + 1; j < tracked_.size(); ++j) {
-      if (prefilled_now_.contains(tracked_[j]->spec.seed))
+      if (prefilled_now.contains(tracked_[j]->spec.seed)) {
         Violation("a ready request was overtaken");
+      }
     }
   }
 }
@@ -282,6 +215,8 @@ void Simulation::CheckEnd() {
   core_.reset();
   cache_.reset();
   if (fake_.images_alive() != 0) Violation("encoded images are left over");
+  if (fake_.prompts_alive() != 0) Violation("fused prompts are left over");
+  if (fake_.steps_in_flight() != 0 && !watch_.lost()) Violation("a step is never collected");
 }
 
 WorldReport Simulation::Run() {
@@ -314,6 +249,11 @@ void Happenings::Add(const Happenings& other) {
   images += other.images;
   cached_images += other.cached_images;
   encoded_images += other.encoded_images;
+  moved_to_host += other.moved_to_host;
+  moved_to_device += other.moved_to_device;
+  launched_ahead += other.launched_ahead;
+  mixed_steps += other.mixed_steps;
+  surplus_tokens += other.surplus_tokens;
   largest_batch = std::max(largest_batch, other.largest_batch);
 }
 

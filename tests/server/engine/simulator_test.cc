@@ -28,9 +28,11 @@ TEST_F(Simulator, FindsNothingWrongInTwentyThousandWorlds) {
     all.Add(report.happenings);
   }
   // The worlds are rich: everything that can happen does, often.
-  for (const int64_t times : {all.stopped, all.stopped_by_string, all.full_length, all.cancelled,
-                              all.late, all.never_fits, all.queue_full, all.failed,
-                              all.out_of_memory, all.device_lost, all.cached_images}) {
+  for (const int64_t times :
+       {all.stopped, all.stopped_by_string, all.full_length, all.cancelled, all.late,
+        all.never_fits, all.queue_full, all.failed, all.out_of_memory, all.device_lost,
+        all.cached_images, all.moved_to_host, all.moved_to_device, all.launched_ahead,
+        all.mixed_steps, all.surplus_tokens}) {
     EXPECT_GT(times, 1000);
   }
   EXPECT_EQ(all.largest_batch, 6);

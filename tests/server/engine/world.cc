@@ -1,8 +1,6 @@
 #include "tests/server/engine/world.h"
 
-#include <algorithm>
-
-#include "tests/server/engine/fake_model.h"
+#include "tests/server/engine/fake_tokenizer.h"
 
 namespace llavamini {
 namespace {
@@ -17,10 +15,29 @@ EngineOptions MakeOptions(Random& random) {
   EngineOptions options;
   options.max_running = static_cast<int32_t>(random.Between(1, 6));
   options.max_waiting = static_cast<int32_t>(random.Between(1, 12));
-  options.max_images_per_step = static_cast<int32_t>(random.Between(1, 4));
+  options.max_images_per_batch = static_cast<int32_t>(random.Between(1, 4));
   options.max_images_ahead = static_cast<int32_t>(random.Between(1, 8));
-  options.max_prompt_rows_per_step = static_cast<int32_t>(random.Between(8, 80));
+  options.max_rows_ahead = random.Between(8, 80);
+  options.max_step_rows = random.Between(8, 80);
   return options;
+}
+
+ModelFacts MakeFacts(Random& random) {
+  ModelFacts facts = FakeFacts(static_cast<int32_t>(random.Between(3, 24)));
+  facts.tokens_per_image = random.OneIn(3) ? 4 : 1;
+  facts.steps_ahead = random.OneIn(3) ? 0 : 1;
+  return facts;
+}
+
+FakeBehaviour MakeBehaviour(Random& random) {
+  FakeBehaviour behaviour;
+  behaviour.end_tokens = FakeEndTokens();
+  behaviour.end_every = random.OneIn(3) ? 0 : random.Between(5, 30);
+  behaviour.pieces = static_cast<int>(random.Between(1, 5));
+  behaviour.has_host = !random.OneIn(4);
+  if (random.OneIn(2)) behaviour.step_milliseconds = 1;
+  if (random.OneIn(2)) behaviour.piece_milliseconds = 0.5;
+  return behaviour;
 }
 
 WorldTroubles MakeTroubles(Random& random) {
@@ -57,6 +74,7 @@ WorldRequest MakeRequest(Random& random, const World& world, uint64_t seed, int6
   if (random.OneIn(3)) request.stop = {StopChoices()[random.Next() % StopChoices().size()]};
   request.ignore_eos = random.OneIn(6);
   request.logprobs = random.OneIn(3);
+  request.penalty = random.OneIn(4);
   request.wants_progress = random.OneIn(2);
   request.looks_in_cache = random.OneIn(2);
   if (random.OneIn(5)) request.cancel_after = random.Between(0, 20);
@@ -76,10 +94,10 @@ World MakeWorld(uint64_t seed) {
   Random random(Mix(seed, 0x776F726C64));
   World world;
   world.options = MakeOptions(random);
-  world.facts = FakeFacts(static_cast<int32_t>(random.Between(3, 24)));
-  world.facts.tokens_per_image = random.OneIn(3) ? 4 : 1;
-  world.end_every = random.OneIn(3) ? 0 : random.Between(5, 30);
-  world.cache_bytes = random.OneIn(4) ? 0 : random.Between(1, 24);
+  world.facts = MakeFacts(random);
+  world.behaviour = MakeBehaviour(random);
+  world.device_cache_bytes = random.OneIn(4) ? 0 : random.Between(1, 16);
+  world.host_cache_bytes = random.OneIn(3) ? 0 : random.Between(1, 16);
   world.images = MakeImages(random);
   world.troubles = MakeTroubles(random);
   const int64_t count = random.Between(1, 16);

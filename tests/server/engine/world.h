@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "model/model.h"
 #include "server/engine/engine.h"
+#include "tests/server/engine/fake_model.h"
 
 namespace llavamini {
 
@@ -38,6 +39,7 @@ struct WorldRequest {
   std::vector<std::string> stop;
   bool ignore_eos = false;
   bool logprobs = false;
+  bool penalty = false;  // so the model does not sample it ahead
   bool wants_progress = false;
   bool looks_in_cache = false;          // as the prepare pool does
   std::optional<int64_t> cancel_after;  // steps after its arrival
@@ -56,8 +58,8 @@ struct WorldTroubles {
 struct World {
   EngineOptions options;
   ModelFacts facts;
-  uint64_t end_every = 0;
-  size_t cache_bytes = 0;
+  FakeBehaviour behaviour;
+  size_t device_cache_bytes = 0, host_cache_bytes = 0;
   std::vector<WorldImage> images;
   std::vector<WorldRequest> requests;  // in order of arrival
   WorldTroubles troubles;

@@ -4,8 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -22,27 +22,43 @@ class FakeModel final : public Model {
   FakeModel(int32_t pages, std::vector<TokenId> words);
 
   const ModelFacts& facts() const override { return facts_; }
-  absl::StatusOr<std::vector<EncodedImagePtr>> EncodeImages(
+  absl::StatusOr<std::unique_ptr<Encoding>> BeginEncoding(
       absl::Span<const ImageInput* const> images) override;
-  absl::StatusOr<std::vector<SampledToken>> Prefill(absl::Span<const PromptRow> prompts) override;
-  absl::StatusOr<std::vector<SampledToken>> Decode(absl::Span<const DecodeRow> rows) override;
+  absl::StatusOr<EncodedImagePtr> MoveToHost(const EncodedImagePtr& image) override;
+  absl::StatusOr<EncodedImagePtr> MoveToDevice(const EncodedImagePtr& image) override;
+  absl::StatusOr<std::unique_ptr<FusedPrompt>> BeginFusion(absl::Span<const TokenId> prompt,
+                                                           int64_t images) override;
+  absl::Status Fuse(absl::Span<const FusionRow>) override { return absl::OkStatus(); }
+  bool SamplesAhead(const SamplingParams&) const override { return true; }
+  absl::Status Launch(absl::Span<const PromptRow> prompts,
+                      absl::Span<const DecodeRow> rows) override;
+  absl::StatusOr<std::vector<SampledToken>> Collect() override;
+  double StepMilliseconds(int64_t) const override { return 0; }
+  double PieceMilliseconds(int64_t) const override { return 0; }
 
   // Tokens before the end of the turn.
   void SetAnswerLength(int64_t tokens);
-  // All steps, or those that decode, wait until Release().
+  // All steps, or those that decode, are not done until Release(); nor are encodings, with Hold().
   void Hold();
   void HoldDecoding();
   void Release();
   // Each decode step takes this long.
   void SetStepTime(absl::Duration time);
-  // The next prefill fails with this.
+  // The next step with a prompt fails with this.
   void FailNext(absl::Status status);
 
-  int64_t decode_steps() const;
+  int64_t decode_steps() const;  // launched
   int64_t encoded_images() const;
 
  private:
-  SampledToken Sample(const SamplingParams& sampling, size_t index)
+  friend class FakeEncoding;
+
+  struct StepInFlight {
+    bool decodes = false;
+    std::vector<SampledToken> tokens;
+  };
+
+  SampledToken Sample(const SamplingParams& sampling, int64_t index)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WaitWhile(bool* held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -54,6 +70,7 @@ class FakeModel final : public Model {
   bool decoding_held_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Duration step_time_ ABSL_GUARDED_BY(mutex_);
   absl::Status fail_next_ ABSL_GUARDED_BY(mutex_);
+  std::deque<StepInFlight> in_flight_ ABSL_GUARDED_BY(mutex_);
   int64_t decode_steps_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t encoded_images_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -1,0 +1,149 @@
+// Products of model/ops.h: which kernel, or which of cublasLt's, multiplies.
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAException.h>
+
+#include "model/cuda/dispatch.h"
+#include "model/cuda/fp8.h"
+#include "model/cuda/kernels.h"
+#include "model/cuda/products.h"
+#include "model/cuda/tensors.h"
+
+namespace llavamini::ops::cuda {
+namespace {
+
+// Up to here a product with its norm, or its gate, is one kernel.
+constexpr int64_t kMostFusedRows = 8;
+
+struct Norm {
+  at::Tensor weight = {};  // undefined: none
+  double eps = 0;
+};
+
+const float* ScalesOf(const Weights& w) {
+  return w.scale.defined() ? w.scale.data_ptr<float>() : nullptr;
+}
+
+// One kernel for few rows [N, in], or undefined.
+at::Tensor FewRows(const at::Tensor& x, const Norm& norm, const Weights& w,
+                   const at::Tensor& residual, bool gated, int64_t most_rows = kMostFusedRows) {
+  const int64_t rows = x.size(0), n = w.weight.size(0);
+  if (rows > most_rows || w.bias.defined() || kernels::Products::OfDevice().deterministic()) {
+    return {};
+  }
+  kernels::FewRows few{x.data_ptr(),
+                       x.stride(0),
+                       norm.weight.defined() ? norm.weight.data_ptr() : nullptr,
+                       static_cast<float>(norm.eps),
+                       w.weight.data_ptr(),
+                       residual.defined() ? residual.data_ptr() : nullptr,
+                       nullptr,
+                       static_cast<int>(rows),
+                       static_cast<int>(n),
+                       static_cast<int>(w.weight.size(1)),
+                       gated,
+                       ScalesOf(w)};
+  if (!kernels::CanMultiplyFewRows(ElementOf(x), few)) return {};
+  at::Tensor y = at::empty({rows, gated ? n / 2 : n}, x.options());
+  few.y = y.data_ptr();
+  kernels::MultiplyFewRows(ElementOf(x), few, Stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return y;
+}
+
+kernels::Product ProductOf(const at::Tensor& x, const Weights& w, const at::Tensor& residual,
+                           const at::Tensor& y) {
+  return {ElementOf(x),
+          x.data_ptr(),
+          x.stride(0),
+          w.weight.data_ptr(),
+          w.bias.defined() ? w.bias.data_ptr() : nullptr,
+          residual.defined() ? residual.data_ptr() : nullptr,
+          y.data_ptr(),
+          x.size(0),
+          w.weight.size(0),
+          w.weight.size(1)};
+}
+
+// Rows [N, in] and weights of one dtype.
+at::Tensor SameDtypeProduct(const at::Tensor& x, const Weights& w, const at::Tensor& residual) {
+  const at::Tensor y = at::empty({x.size(0), w.weight.size(0)}, x.options());
+  if (y.numel() > 0) kernels::Products::OfDevice().Run(ProductOf(x, w, residual, y), Stream());
+  return y;
+}
+
+// Both in e4m3, by cublasLt; undefined where it cannot.
+at::Tensor E4m3Product(const at::Tensor& x, const Norm& norm, const Weights& w,
+                       const at::Tensor& residual) {
+  const at::Tensor y = at::empty({x.size(0), w.weight.size(0)}, x.options());
+  const at::Tensor values = at::empty(x.sizes(), x.options().dtype(at::kByte)),
+                   scales = at::empty({x.size(0)}, x.options().dtype(at::kFloat));
+  kernels::Product product = ProductOf(x, w, residual, y);
+  product.scales = ScalesOf(w);
+  product.norm_weight = norm.weight.defined() ? norm.weight.data_ptr() : nullptr;
+  product.eps = static_cast<float>(norm.eps);
+  product.x_values = values.data_ptr<uint8_t>();
+  product.x_scales = scales.data_ptr<float>();
+  if (!kernels::Products::OfDevice().TryRun(product, Stream())) return {};
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return y;
+}
+
+// norm(x) Wᵀ + bias + residual of an e4m3 W, x [N, in]. Few rows stay as they are; more are made
+// e4m3 for cublasLt. Where it cannot (before and after sm_90, odd shapes), our kernel takes as many
+// rows as it can, and for more W is widened first.
+at::Tensor MultiplyE4m3(const at::Tensor& x, const Norm& norm, const Weights& w,
+                        const at::Tensor& residual) {
+  if (x.size(0) == 0) return at::empty({0, w.weight.size(0)}, x.options());
+  at::Tensor y = FewRows(x, norm, w, residual, /*gated=*/false);
+  if (!y.defined()) y = E4m3Product(x, norm, w, residual);
+  if (y.defined()) return y;
+  const at::Tensor in = norm.weight.defined() ? cuda::RmsNorm(x, norm.weight, norm.eps) : x;
+  y = FewRows(in, {}, w, residual, /*gated=*/false, kernels::kMostFewRows);
+  if (y.defined()) return y;
+  return SameDtypeProduct(in, {plain::Widened(w, x.scalar_type()), w.bias}, residual);
+}
+
+}  // namespace
+
+Weights Quantized(Weights w) {
+  at::Tensor rows = w.weight.contiguous();
+  const at::Tensor values = at::empty(rows.sizes(), rows.options().dtype(at::kFloat8_e4m3fn)),
+                   scale = at::empty({rows.size(0)}, rows.options().dtype(at::kFloat));
+  const kernels::QuantizedRows problem{
+      rows.data_ptr(),         rows.stride(0), static_cast<uint8_t*>(values.data_ptr()),
+      scale.data_ptr<float>(), rows.size(0),   static_cast<int>(rows.size(1))};
+  if (!kernels::CanQuantizeRows(problem)) return plain::Quantized(w);
+  kernels::QuantizeRows(ElementOf(rows), problem, Stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  // Kernels read weights before what is ahead of them in the stream is done.
+  C10_CUDA_CHECK(cudaStreamSynchronize(Stream()));
+  rows.reset();
+  w.weight.reset();
+  c10::cuda::CUDACachingAllocator::emptyCache();
+  return {values, w.bias, scale};
+}
+
+at::Tensor Linear(const at::Tensor& x, const Weights& w, const at::Tensor& residual) {
+  const at::Tensor rows = AsRows(x);
+  const at::Tensor added = residual.defined() ? residual.contiguous() : residual;
+  const at::Tensor y =
+      w.scale.defined() ? MultiplyE4m3(rows, {}, w, added) : SameDtypeProduct(rows, w, added);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = w.weight.size(0);
+  return y.view(shape);
+}
+
+at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
+                      const Weights& w) {
+  if (w.scale.defined()) return MultiplyE4m3(AsRows(x), {norm_weight, eps}, w, {});
+  at::Tensor y = FewRows(x, {norm_weight, eps}, w, {}, /*gated=*/false);
+  return y.defined() ? y : cuda::Linear(RmsNorm(x, norm_weight, eps), w, {});
+}
+
+at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
+                           const Weights& gate_up) {
+  at::Tensor y = FewRows(x, {norm_weight, eps}, gate_up, {}, /*gated=*/true);
+  return y.defined() ? y : SiluMultiply(cuda::NormLinear(x, norm_weight, eps, gate_up));
+}
+
+}  // namespace llavamini::ops::cuda
