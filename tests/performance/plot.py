@@ -1,7 +1,7 @@
 """Plots from a folder of results, as SVG beside them:   python3 plot.py results
 
 latency.svg: time to first token and inter-token latency against the offered load; throughput.svg: against requests at a time, and the
-decode step's tokens per second against its batch, ours and the reference's.
+decode step's tokens per second against its batch, beside those of the reference's whole answers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from matplotlib.ticker import ScalarFormatter  # noqa: E402
 
 from bench_report import Point  # noqa: E402
 from results import Results  # noqa: E402
+from table import reference_token  # noqa: E402
 
 OURS, REFERENCE = "#1f5fa8", "#b0532a"
 BATCHES = (1, 8, 32, 64, 128, 256, 512)
@@ -47,7 +48,7 @@ def latency(of: Results, target: Path) -> bool:
     reference = of.reference("first_token_new_image")
     if reference:
         left.axhline(reference, color=REFERENCE, label="reference, alone on the GPU")
-    step = of.reference("decode_batch_1")
+    step = reference_token(of)
     if step:
         right.axhline(step, color=REFERENCE, label="reference, alone on the GPU")
     label(left, "time to first token, new images", "requests per second", "ms")
@@ -57,13 +58,11 @@ def latency(of: Results, target: Path) -> bool:
 
 
 def step_throughput(of: Results, axes: Axes) -> None:
-    sides = (
-        ("ours", lambda batch: of.stage("decode", str(batch)), OURS),
-        ("reference", lambda batch: of.reference(f"decode_batch_{batch}"), REFERENCE),
-    )
-    for name, milliseconds_of, colour in sides:
-        steps = [(batch, milliseconds_of(batch)) for batch in BATCHES]
-        known = [(batch, 1e3 * batch / milliseconds) for batch, milliseconds in steps if milliseconds]
+    steps = [(batch, of.stage("decode", str(batch))) for batch in BATCHES]
+    ours = [(batch, 1e3 * batch / milliseconds) for batch, milliseconds in steps if milliseconds]
+    answers = [(batch, of.reference(f"answer_tokens_batch_{batch}_tokens_64")) for batch in (1, 64)]
+    reference = [(batch, pace) for batch, pace in answers if pace]
+    for name, known, colour in (("ours", ours, OURS), ("reference, whole answers", reference, REFERENCE)):
         if known:
             axes.plot(*zip(*known, strict=True), "-o", color=colour, label=name)
 
