@@ -43,9 +43,18 @@ int Run(const std::vector<std::string>& arguments) {
   return exit_code;
 }
 
+// oneDNN and LibTorch keep what they made for each number of rows that a product ever had, by
+// default 1024 of them: hundreds of megabytes. Before there are threads; whoever sets it keeps it.
+void BoundKernelCaches() {
+  for (const char* name : {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"}) {
+    setenv(name, "128", /*overwrite=*/0);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  BoundKernelCaches();
   llavamini::BlockStopSignals();
   std::signal(SIGPIPE, SIG_IGN);
   try {
