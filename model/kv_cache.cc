@@ -11,7 +11,7 @@ KvCache::KvCache(const ModelConfig& config, int32_t pages, int32_t places,
     for (auto* tensors : {&keys, &values}) {
       // Zeros, not garbage: rows beyond a sequence's length are masked, and 0 · NaN would not be.
       tensors->push_back(
-          at::zeros({pages, kPageTokens, config.num_key_value_heads, config.head_dim}, options));
+          at::zeros({pages, config.num_key_value_heads, kPageTokens, config.head_dim}, options));
     }
   }
   const int64_t most = (max_context_tokens + kPageTokens - 1) / kPageTokens;

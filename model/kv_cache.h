@@ -19,7 +19,7 @@ struct KvCache {
   // Gives a place its pages; what is in flight before this call still sees the earlier ones.
   void SetPages(Place place, absl::Span<const int32_t> pages);
 
-  // Per layer: [pages, kPageTokens, Hkv, d].
+  // Per layer: [pages, Hkv, kPageTokens, d].
   std::vector<at::Tensor> keys;
   std::vector<at::Tensor> values;
   at::Tensor page_table;  // int32 [places, most pages of a sequence]

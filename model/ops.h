@@ -91,7 +91,7 @@ struct PagedRows {
   at::Tensor places;      // int32 [N]
   at::Tensor positions;   // int32 [N], in the sequence
   at::Tensor page_table;  // int32 [places, most pages]
-  at::Tensor keys;        // [pages, kPageTokens, Hkv, d]
+  at::Tensor keys;        // [pages, Hkv, kPageTokens, d]: a head's page is one piece of memory
   at::Tensor values;
   at::Tensor slots;  // int64 [N]: page · kPageTokens + row; read by the plain twin only
 };

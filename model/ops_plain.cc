@@ -119,9 +119,10 @@ void RotateKeep(at::Tensor& qkv, const HeadShape& heads, const RopeTable& rope,
 void RotateAppend(at::Tensor& qkv, const HeadShape& heads, const RopeTable& rope,
                   const PagedRows& paged) {
   plain::Rotate(qkv, heads, rope, paged.positions);
-  at::Tensor keys = paged.keys.flatten(0, 1), values = paged.values.flatten(0, 1);
-  keys.index_copy_(0, paged.slots, heads.Keys(qkv));
-  values.index_copy_(0, paged.slots, heads.Values(qkv));
+  const at::Tensor page = paged.slots.floor_divide(kPageTokens), row = paged.slots % kPageTokens;
+  // By page and row: [pages, kPageTokens, Hkv, d].
+  paged.keys.transpose(1, 2).index_put_({page, row}, heads.Keys(qkv));
+  paged.values.transpose(1, 2).index_put_({page, row}, heads.Values(qkv));
 }
 
 at::Tensor AttendPages(const at::Tensor& qkv, const HeadShape& heads, const PagedRows& paged) {
@@ -133,8 +134,9 @@ at::Tensor AttendPages(const at::Tensor& qkv, const HeadShape& heads, const Page
       paged.page_table.narrow(1, 0, pages).index_select(0, paged.places.clamp_min(0));
   const auto gather = [&](const at::Tensor& cache) {  // → [N, Hkv, most rows, d]
     return cache.index_select(0, table.flatten())
-        .view({rows, -1, heads.key_value_heads, heads.dim})
-        .transpose(1, 2);
+        .view({rows, -1, heads.key_value_heads, kPageTokens, heads.dim})
+        .transpose(1, 2)
+        .flatten(2, 3);
   };
   const at::Tensor k = gather(paged.keys), v = gather(paged.values);
   const at::Tensor grouped = heads.Queries(qkv).reshape(

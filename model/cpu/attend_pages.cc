@@ -26,9 +26,9 @@ struct Group {
   T* out;            // [heads, dim]
   int64_t heads;
   int64_t dim;
-  const T* keys;    // of this key-value head in page 0; [pages, kPageTokens, stride]
+  const T* keys;    // of this key-value head in page 0: kPageTokens rows of dim
   const T* values;  // likewise
-  int64_t stride;
+  int64_t stride;   // elements from a page to the next
   const int32_t* pages;
   int64_t seen;  // rows of the sequence, this one included
 };
@@ -64,12 +64,12 @@ template <typename T>
 LLAVAMINI_INLINE void Score(const Group<T>& group, int64_t width, float* scores) {
   const float scale = 1 / std::sqrt(static_cast<float>(group.dim));
   for (int64_t first = 0; first < group.seen; first += kLanes) {
-    const T* page = group.keys + int64_t{group.pages[first / kLanes]} * kLanes * group.stride;
+    const T* page = group.keys + int64_t{group.pages[first / kLanes]} * group.stride;
     for (int64_t head = 0; head < group.heads; ++head) {
       const T* query = group.queries + head * group.dim;
       Floats products[kLanes];
       for (int64_t row = 0; row < kLanes; ++row) {
-        const T* key = page + row * group.stride;
+        const T* key = page + row * group.dim;
         Floats sum = Load(query) * Load(key);
         for (int64_t i = kLanes; i < group.dim; i += kLanes) sum += Load(query + i) * Load(key + i);
         products[row] = sum;
@@ -91,8 +91,8 @@ LLAVAMINI_INLINE void Weigh(const Group<T>& group, int64_t width, float* scores)
     for (int64_t i = 0; i < group.dim; i += kLanes) {
       Floats sum{};
       for (int64_t row = 0; row < group.seen; ++row) {
-        const int64_t slot = int64_t{group.pages[row / kLanes]} * kLanes + row % kLanes;
-        sum += Load(group.values + slot * group.stride + i) * weights[row];
+        const T* page = group.values + int64_t{group.pages[row / kLanes]} * group.stride;
+        sum += Load(page + row % kLanes * group.dim + i) * weights[row];
       }
       Store(sum * inverse, group.out + head * group.dim + i);
     }
@@ -132,9 +132,9 @@ void AttendAll(const at::Tensor& qkv, const HeadShape& heads, const PagedRows& p
         continue;
       }
       Attend(Group<T>{qkv.const_data_ptr<T>() + row * qkv.size(1) + query, to, grouped, heads.dim,
-                      paged.keys.const_data_ptr<T>() + shared * heads.dim,
-                      paged.values.const_data_ptr<T>() + shared * heads.dim,
-                      heads.key_value_heads * heads.dim,
+                      paged.keys.const_data_ptr<T>() + shared * kPageTokens * heads.dim,
+                      paged.values.const_data_ptr<T>() + shared * kPageTokens * heads.dim,
+                      heads.key_value_heads * kPageTokens * heads.dim,
                       paged.page_table.const_data_ptr<int32_t>() +
                           place[row] * paged.page_table.size(1),
                       position[row] + 1},

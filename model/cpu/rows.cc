@@ -176,17 +176,21 @@ void RotateKeep(at::Tensor& qkv, const HeadShape& heads, const RopeTable& rope,
 
 void RotateAppend(at::Tensor& qkv, const HeadShape& heads, const RopeTable& rope,
                   const PagedRows& paged) {
-  const int64_t query_width = heads.query_heads * heads.dim;
-  const int64_t width = heads.key_value_heads * heads.dim;
   const auto* place = paged.places.const_data_ptr<int32_t>();
   const auto* position = paged.positions.const_data_ptr<int32_t>();
   const auto* table = paged.page_table.const_data_ptr<int32_t>();
   const auto append = [&]<typename T>(int64_t row, const T* turned) {
     if (place[row] < 0) return;
     const int64_t page = table[place[row] * paged.page_table.size(1) + position[row] / kPageTokens];
-    const int64_t at = (page * kPageTokens + position[row] % kPageTokens) * width;
-    std::copy_n(turned + query_width, width, paged.keys.data_ptr<T>() + at);
-    std::copy_n(turned + query_width + width, width, paged.values.data_ptr<T>() + at);
+    const T* keys = turned + heads.query_heads * heads.dim;
+    const T* values = keys + heads.key_value_heads * heads.dim;
+    for (int64_t head = 0; head < heads.key_value_heads; ++head) {
+      const int64_t slot =
+          (page * heads.key_value_heads + head) * kPageTokens + position[row] % kPageTokens;
+      const int64_t from = head * heads.dim, to = slot * heads.dim;
+      std::copy_n(keys + from, heads.dim, paged.keys.data_ptr<T>() + to);
+      std::copy_n(values + from, heads.dim, paged.values.data_ptr<T>() + to);
+    }
   };
   RotateRows(qkv, heads, rope, paged.positions, append);
 }

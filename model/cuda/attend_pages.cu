@@ -77,8 +77,8 @@ struct AttendBlock {
   }
 
   __device__ int64_t Slot(int at) const {
-    return ((static_cast<int64_t>(pages[at / kPageTokens]) * kPageTokens + at % kPageTokens) * p.heads.key_value_heads + head) *
-               p.heads.dim + lane * 8;
+    const int64_t page = static_cast<int64_t>(pages[at / kPageTokens]) * p.heads.key_value_heads + head;
+    return (page * kPageTokens + at % kPageTokens) * p.heads.dim + lane * 8;
   }
 
   __device__ void Add(const Eight<T>& k, const Eight<T>& v) {

@@ -48,7 +48,6 @@ struct Warp {
   const AttentionProblem& p;
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   const int position;
-  const int stride;         // between rows of a page, in elements
   uint4 query[kPieces];
   uint4 key[2][kPieces];    // keys g and g + 8 of the page
   uint4 value[4][kHalves];  // keys 2t, 2t + 1, 2t + 8, 2t + 9
@@ -56,14 +55,14 @@ struct Warp {
   float result[kHalves][8][2];
 
   __device__ Warp(const AttentionProblem& problem, int newest)
-      : p(problem), position(newest), stride(problem.heads.key_value_heads * kDim) {}
+      : p(problem), position(newest) {}
 
   __device__ const T* Head(int number) const {
     const int heads = p.heads.query_heads + 2 * p.heads.key_value_heads;
     return static_cast<const T*>(p.heads.qkv) + (static_cast<int64_t>(blockIdx.y) * heads + number) * kDim;
   }
   __device__ T* PageOf(void* cache, int64_t page) const {
-    return static_cast<T*>(cache) + page * kPageTokens * stride + blockIdx.x * kDim;
+    return static_cast<T*>(cache) + (page * p.heads.key_value_heads + blockIdx.x) * kPageTokens * kDim;
   }
   // Which key value[j] belongs to.
   __device__ int ValueKey(int j) const { return 2 * t + j % 2 + 8 * (j / 2); }
@@ -89,18 +88,18 @@ struct Warp {
   // A page's keys and values, of which the first `rows` count: weights of the others are zero, and so must be their values, since what
   // an earlier sequence left there may be anything.
   __device__ void LoadPage(int64_t page, int rows) {
-    const T* keys = PageOf(p.paged.k_cache, page) + g * stride + t * 8;
-    const T* values = PageOf(p.paged.v_cache, page) + 2 * t * stride + g * 8;
+    const T* keys = PageOf(p.paged.k_cache, page) + g * kDim + t * 8;
+    const T* values = PageOf(p.paged.v_cache, page) + 2 * t * kDim + g * 8;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
 #pragma unroll
-      for (int i = 0; i < kPieces; ++i) key[half][i] = *reinterpret_cast<const uint4*>(keys + 8 * half * stride + 32 * i);
+      for (int i = 0; i < kPieces; ++i) key[half][i] = *reinterpret_cast<const uint4*>(keys + 8 * half * kDim + 32 * i);
     }
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
 #pragma unroll
       for (int h = 0; h < kHalves; ++h) {
-        value[j][h] = *reinterpret_cast<const uint4*>(values + (j % 2 + 8 * (j / 2)) * stride + 64 * h);
+        value[j][h] = *reinterpret_cast<const uint4*>(values + (j % 2 + 8 * (j / 2)) * kDim + 64 * h);
       }
     }
     if (rows == kPageTokens) return;
@@ -129,7 +128,7 @@ struct Warp {
         pieces[i] = wanted ? *reinterpret_cast<const uint4*>(Head(number) + (t + 4 * i) * 8) : make_uint4(0, 0, 0, 0);
       }
       if constexpr (kAppend) Turn(pieces);
-      T* slot = PageOf(p.paged.k_cache, page) + newest * stride + t * 8;
+      T* slot = PageOf(p.paged.k_cache, page) + newest * kDim + t * 8;
 #pragma unroll
       for (int i = 0; i < kPieces; ++i) {
         if (pass == 0) {
@@ -143,7 +142,7 @@ struct Warp {
     }
     if (!kAppend || !has_newest) return;
     const T* own = Head(p.heads.query_heads + p.heads.key_value_heads + blockIdx.x) + g * 8;
-    T* slot = PageOf(p.paged.v_cache, page) + newest * stride + g * 8;
+    T* slot = PageOf(p.paged.v_cache, page) + newest * kDim + g * 8;
 #pragma unroll
     for (int h = 0; h < kHalves; ++h) {
       const uint4 piece = *reinterpret_cast<const uint4*>(own + 64 * h);

@@ -92,7 +92,7 @@ struct PagedRows {
   const int32_t* positions;   // [rows]
   const int32_t* page_table;  // [places, most_pages]
   int most_pages;
-  void* k_cache;  // [pages, kPageTokens, key_value_heads, dim]
+  void* k_cache;  // [pages, key_value_heads, kPageTokens, dim]
   void* v_cache;
   bool skip_padding = false;  // AttendPages leaves padding rows of `out` as they are; else zeros
 };

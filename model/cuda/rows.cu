@@ -40,12 +40,13 @@ __global__ void __launch_bounds__(kThreads) RotateRowsKernel(HeadRows h, const i
   LetNextKernelStart();
   const int64_t row = blockIdx.x;
   const int half = h.dim / 2, turned = h.query_heads + h.key_value_heads;
+  const int head_page = kPageTokens * h.dim;  // elements of a head's page
   const int64_t position = positions[row];
   const int place = paged.places == nullptr ? -1 : paged.places[row];
-  int64_t slot = 0;
+  int64_t slot = 0;  // of the first head
   if (place >= 0) {
     const int64_t page = paged.page_table[static_cast<int64_t>(place) * paged.most_pages + position / kPageTokens];
-    slot = (page * kPageTokens + position % kPageTokens) * h.key_value_heads * h.dim;
+    slot = (page * h.key_value_heads * kPageTokens + position % kPageTokens) * h.dim;
   }
   AwaitEarlierKernels();
   T* qkv = static_cast<T*>(h.qkv) + row * (turned + h.key_value_heads) * h.dim;
@@ -55,7 +56,7 @@ __global__ void __launch_bounds__(kThreads) RotateRowsKernel(HeadRows h, const i
     const int head = i / half, pair = i % half;
     T* low = qkv + head * h.dim + pair;
     const bool kept = place >= 0 && head >= h.query_heads;
-    T* target = static_cast<T*>(paged.k_cache) + slot + (head - h.query_heads) * h.dim + pair;
+    T* target = static_cast<T*>(paged.k_cache) + slot + (head - h.query_heads) * head_page + pair;
     if constexpr (kStep == 8) {
       Eight<T> first = Eight<T>::Load(low), second = Eight<T>::Load(low + half);
       TurnEight(cos + pair, sin + pair, first, second);
@@ -80,10 +81,11 @@ __global__ void __launch_bounds__(kThreads) RotateRowsKernel(HeadRows h, const i
   const T* values = qkv + turned * h.dim;
   T* target = static_cast<T*>(paged.v_cache) + slot;
   for (int i = threadIdx.x * kStep; i < h.key_value_heads * h.dim; i += kThreads * kStep) {
+    T* own = target + i / h.dim * head_page + i % h.dim;
     if constexpr (kStep == 8) {
-      Eight<T>::Load(values + i).Store(target + i);
+      Eight<T>::Load(values + i).Store(own);
     } else {
-      target[i] = values[i];
+      *own = values[i];
     }
   }
 }

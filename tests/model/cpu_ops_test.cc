@@ -72,8 +72,8 @@ TEST_P(CpuOps, RowsTurnAndLieWhereTheirTwinsPutThem) {
     ops::PagedRows paged{at::tensor({1, 0, 1, 0}, at::kInt),
                          at::tensor({0, 47, 33, 16}, at::kInt),
                          table,
-                         Random({6, kPageTokens, 2, dim}),
-                         Random({6, kPageTokens, 2, dim}),
+                         Random({6, 2, kPageTokens, dim}),
+                         Random({6, 2, kPageTokens, dim}),
                          at::tensor({16, 2 * 16 + 15, 5 * 16 + 1, 0}, at::kLong)};
     ops::PagedRows twin = paged;
     twin.keys = Wide(paged.keys).clone(), twin.values = Wide(paged.values).clone();
@@ -103,7 +103,7 @@ TEST_P(CpuOps, KeptRowsOfRunsAreTheirTurnedKeysAndTheirValues) {
 TEST_P(CpuOps, PaddingIsNeitherWrittenNorRead) {
   const ops::HeadShape heads{2, 2, 32};
   at::Tensor qkv = Random({1, 6 * 32});
-  const at::Tensor keys = Random({2, kPageTokens, 2, 32}), before = keys.clone();
+  const at::Tensor keys = Random({2, 2, kPageTokens, 32}), before = keys.clone();
   const ops::PagedRows paged{at::full({1}, -1, at::kInt),
                              at::zeros({1}, at::kInt),
                              at::zeros({1, 2}, at::kInt),
@@ -125,8 +125,8 @@ TEST_P(CpuOps, AttendPagesEqualsItsTwin) {
       ops::PagedRows paged{at::tensor({5, 0, 3, 2, 4, 1}, at::kInt),
                            at::tensor(last, at::kInt),
                            table,
-                           Random({rows * pages, kPageTokens, shared, dim}),
-                           Random({rows * pages, kPageTokens, shared, dim}),
+                           Random({rows * pages, shared, kPageTokens, dim}),
+                           Random({rows * pages, shared, kPageTokens, dim}),
                            {}};
       const at::Tensor qkv = Random({rows, (query_heads + 2 * shared) * dim});
       const at::Tensor out = ops::cpu::AttendPages(qkv, heads, paged);

@@ -109,10 +109,10 @@ TEST_P(RowKernels, RotateAppendEqualsItsTwinAndWritesNoPadding) {
       ExpectEachClose(qkv.slice(0, 0, 5), expected, tolerance(), NameOf(heads));
       ExpectEachClose(gpu.keys, cpu.keys, tolerance(), NameOf(heads) + ", keys");
       EXPECT_TRUE(at::equal(Wide(gpu.values), cpu.values)) << NameOf(heads);
-      at::Tensor untouched = Wide(gpu.keys).flatten(0, 1);
-      untouched.index_copy_(0, rows.slots,
-                            Wide(rows.keys).flatten(0, 1).index_select(0, rows.slots));
-      EXPECT_TRUE(at::equal(untouched, Wide(rows.keys).flatten(0, 1))) << NameOf(heads);
+      const at::Tensor before = BySlot(Wide(rows.keys));
+      at::Tensor untouched = BySlot(Wide(gpu.keys));
+      untouched.index_copy_(0, rows.slots, before.index_select(0, rows.slots));
+      EXPECT_TRUE(at::equal(untouched, before)) << NameOf(heads);
     }
   }
 }

@@ -39,10 +39,12 @@ ops::PagedRows NewestRows(const std::vector<int64_t>& lengths, const ops::HeadSh
     positions.push_back(newest);
     slots.push_back(order[used - 1].item<int>() * kPageTokens + newest % kPageTokens);
   }
-  const std::vector<int64_t> shape = {pages, kPageTokens, heads.key_value_heads, heads.dim};
+  const std::vector<int64_t> shape = {pages, heads.key_value_heads, kPageTokens, heads.dim};
   return {Ints(places),         Ints(positions),      table,
           Random(shape, dtype), Random(shape, dtype), at::tensor(slots, at::kLong)};
 }
+
+at::Tensor BySlot(const at::Tensor& cache) { return cache.transpose(1, 2).flatten(0, 1); }
 
 ops::PagedRows Narrow(const ops::PagedRows& rows, int64_t first, int64_t count) {
   ops::PagedRows some = rows;

@@ -25,6 +25,8 @@ ops::RopeTable RandomRope(int64_t positions, int64_t dim);
 // values. Places are taken from the last downwards.
 ops::PagedRows NewestRows(const std::vector<int64_t>& lengths, const ops::HeadShape& heads,
                           at::ScalarType dtype);
+// The rows of a cache by slot: [pages · kPageTokens, Hkv, d], a copy.
+at::Tensor BySlot(const at::Tensor& cache);
 // Rows first … first + count - 1 of them.
 ops::PagedRows Narrow(const ops::PagedRows& rows, int64_t first, int64_t count);
 // Padding rows behind them.

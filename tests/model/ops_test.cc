@@ -89,14 +89,14 @@ TEST(Ops, RotateAppendWritesTurnedKeysAndValuesToTheirSlotsAndNothingElse) {
   ops::RotateAppend(qkv, heads, rope, paged);
   EXPECT_TRUE(at::equal(qkv, turned));
   for (const bool keys : {true, false}) {
-    at::Tensor expected = (keys ? before.keys : before.values).flatten(0, 1);
+    at::Tensor expected = BySlot(keys ? before.keys : before.values);
     for (int64_t row = 0; row < 3; ++row) {
       const int64_t position = paged.positions[row].item<int>();
       const at::Tensor page = paged.page_table[paged.places[row].item<int>()][position / 16];
       const at::Tensor heads_of_row = (keys ? heads.Keys(turned) : heads.Values(turned))[row];
       expected[page.item<int>() * 16 + position % 16].copy_(heads_of_row);
     }
-    EXPECT_TRUE(at::equal((keys ? paged.keys : paged.values).flatten(0, 1), expected));
+    EXPECT_TRUE(at::equal(BySlot(keys ? paged.keys : paged.values), expected));
   }
 }
 
@@ -109,7 +109,7 @@ TEST(Ops, AttendPagesIsSoftmaxAttentionOverEachSequencesOwnRows) {
   for (int64_t n = 0; n < 4; ++n) {
     const at::Tensor pages = paged.page_table[paged.places[n].item<int>()];
     const auto rows = [&](const at::Tensor& cache) {  // [length, 2, 8]
-      return cache.index_select(0, pages).flatten(0, 1).slice(0, 0, lengths[n]);
+      return BySlot(cache.index_select(0, pages)).slice(0, 0, lengths[n]);
     };
     for (int64_t head = 0; head < 6; ++head) {
       const at::Tensor expected = AttendOne(queries[n][head], rows(paged.keys).select(1, head / 3),
@@ -211,7 +211,7 @@ TEST(KvCache, APlaceGetsItsPagesAndKeepsThemBesideOthers) {
   config.head_dim = 8;
   KvCache cache(config, /*pages=*/9, /*places=*/3, /*max_context_tokens=*/50, at::kFloat);
   EXPECT_EQ(cache.page_table.size(1), 4);  // of 16 rows
-  EXPECT_EQ(cache.keys[1].sizes(), (std::vector<int64_t>{9, kPageTokens, 1, 8}));
+  EXPECT_EQ(cache.keys[1].sizes(), (std::vector<int64_t>{9, 1, kPageTokens, 8}));
   const std::vector<int32_t> first = {5, 2, 8}, second = {1};
   cache.SetPages(2, first);
   cache.SetPages(0, second);
