@@ -11,6 +11,13 @@ constexpr int kThreads = 256;
 constexpr int kLargestDim = 256;
 constexpr int kAhead = 2;  // keys and values loaded before the first is used, per lane group
 
+// Partial results of a block's warps.
+template <int kQueries, int kParts, int kDim>
+struct SharedParts {
+  Softmax softmax[kParts][kQueries];
+  float value[kParts][kQueries][kDim];
+};
+
 template <typename T, int kQueries, int kLanes>
 struct AttendBlock {
   static constexpr int kGroups = kThreads / kLanes;  // lane groups, each a key at a time
@@ -161,6 +168,39 @@ struct AttendBlock {
   }
 };
 
+// Joins a block's partial results of one split, known to all its threads, into `out`, or into the workspace when there are more splits.
+template <typename T, int kQueries, int kThreads, int kParts, int kDim>
+__device__ void JoinParts(const SharedParts<kQueries, kParts, kDim>& parts, int splits, int split,
+                          const StoredParts<kQueries>& stored, T* out) {
+#pragma unroll 1
+  for (int g = 0; g < kQueries; ++g) {
+    float largest = -INFINITY, total = 0, scale[kParts];
+#pragma unroll
+    for (int i = 0; i < kParts; ++i) largest = fmaxf(largest, parts.softmax[i][g].largest);
+#pragma unroll
+    for (int i = 0; i < kParts; ++i) {
+      const Softmax softmax = parts.softmax[i][g];
+      scale[i] = softmax.sum == 0 ? 0 : __expf(softmax.largest - largest);
+      total += scale[i] * softmax.sum;
+    }
+    const float inverse = 1.0f / total;
+    for (int element = threadIdx.x; element < stored.dim; element += kThreads) {
+      float weighted = 0;
+#pragma unroll
+      for (int i = 0; i < kParts; ++i) weighted += scale[i] * parts.value[i][g][element];
+      if (splits == 1) {
+        out[g * stored.dim + element] = FromFloat<T>(weighted * inverse);
+      } else {
+        stored.At(split, g)[2 + element] = weighted;
+      }
+    }
+    if (splits > 1 && threadIdx.x == 0) {
+      stored.At(split, g)[0] = largest;
+      stored.At(split, g)[1] = total;
+    }
+  }
+}
+
 template <typename T, int kQueries, int kLanes, bool kAppend>
 __global__ void __launch_bounds__(kThreads) AttendPagesKernel(AttentionProblem p) {
   constexpr int kWarps = kThreads / 32;
@@ -169,7 +209,7 @@ __global__ void __launch_bounds__(kThreads) AttendPagesKernel(AttentionProblem p
   AwaitEarlierKernels();
   AttendBlock<T, kQueries, kLanes> block(p);
   T* out = OutputOf<T, kQueries, kThreads>(p, block.place < 0);
-  const int rows = RowsPerSplit(block.length), splits = (block.length + rows - 1) / rows;
+  const int rows = RowsPerSplit(block.length), splits = SplitsOf(block.length);
   if (block.place < 0 || static_cast<int>(blockIdx.z) >= splits) return;
   block.template LoadQueries<kAppend>();
   const StoredParts<kQueries> stored(p, block.place, block.head);

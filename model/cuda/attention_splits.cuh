@@ -31,12 +31,12 @@ __device__ inline int RowsPerSplit(int length) {
   return even <= kRowsPerSplit ? kRowsPerSplit : (even + kPageTokens - 1) / kPageTokens * kPageTokens;
 }
 
-// Partial results of a block's warps.
-template <int kQueries, int kParts, int kDim>
-struct SharedParts {
-  Softmax softmax[kParts][kQueries];
-  float value[kParts][kQueries][kDim];
-};
+// Splits of a sequence of this length, without a division by RowsPerSplit(): where that is more than kRowsPerSplit, it is more than
+// length / kMostSplits by less than a page and a row, which is too little for one split less.
+__device__ inline int SplitsOf(int length) {
+  static_assert(kRowsPerSplit >= kMostSplits * kPageTokens, "else it may be one less");
+  return length <= kMostSplits * kRowsPerSplit ? (length + kRowsPerSplit - 1) / kRowsPerSplit : kMostSplits;
+}
 
 // Partial results of a sequence's splits, per place and key-value head: a counter, then (largest, sum, value[dim]) of each split and
 // query.
@@ -54,39 +54,6 @@ struct StoredParts {
   __device__ Softmax Of(int split, int g) const { return {__ldcg(At(split, g)), __ldcg(At(split, g) + 1)}; }
   __device__ float Value(int split, int g, int element) const { return __ldcg(At(split, g) + 2 + element); }
 };
-
-// Joins a block's partial results of one split, known to all its threads, into `out`, or into the workspace when there are more splits.
-template <typename T, int kQueries, int kThreads, int kParts, int kDim>
-__device__ void JoinParts(const SharedParts<kQueries, kParts, kDim>& parts, int splits, int split,
-                          const StoredParts<kQueries>& stored, T* out) {
-#pragma unroll 1
-  for (int g = 0; g < kQueries; ++g) {
-    float largest = -INFINITY, total = 0, scale[kParts];
-#pragma unroll
-    for (int i = 0; i < kParts; ++i) largest = fmaxf(largest, parts.softmax[i][g].largest);
-#pragma unroll
-    for (int i = 0; i < kParts; ++i) {
-      const Softmax softmax = parts.softmax[i][g];
-      scale[i] = softmax.sum == 0 ? 0 : __expf(softmax.largest - largest);
-      total += scale[i] * softmax.sum;
-    }
-    const float inverse = 1.0f / total;
-    for (int element = threadIdx.x; element < stored.dim; element += kThreads) {
-      float weighted = 0;
-#pragma unroll
-      for (int i = 0; i < kParts; ++i) weighted += scale[i] * parts.value[i][g][element];
-      if (splits == 1) {
-        out[g * stored.dim + element] = FromFloat<T>(weighted * inverse);
-      } else {
-        stored.At(split, g)[2 + element] = weighted;
-      }
-    }
-    if (splits > 1 && threadIdx.x == 0) {
-      stored.At(split, g)[0] = largest;
-      stored.At(split, g)[1] = total;
-    }
-  }
-}
 
 // Called by every block that has done `done` of the splits: the last of them joins all.
 template <typename T, int kQueries, int kThreads>

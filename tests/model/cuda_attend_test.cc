@@ -1,8 +1,10 @@
 // Attention on a GPU against its plain twins, over head shapes, lengths and dtypes.
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <vector>
 
+#include "model/model.h"
 #include "model/ops.h"
 #include "tests/model/kernel_test.h"
 
@@ -118,6 +120,32 @@ TEST_P(Attention, AWorkspaceServesOneCallAfterAnother) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_TRUE(at::equal(p.Attend(), first));
     EXPECT_TRUE(at::equal(p.Append(cache), appended));
+  }
+}
+
+TEST_P(Attention, WhatIsLeftBehindASequencesRowsDoesNotMatter) {
+  const std::vector<int64_t> lengths = {1, 3, 16, 17, 127, 300};
+  for (const ops::HeadShape& heads :
+       {ops::HeadShape{32, 8, 128}, ops::HeadShape{4, 4, 64}, ops::HeadShape{4, 2, 32}}) {
+    const Problem p(lengths, heads);
+    Problem left = p;
+    left.gpu = Copy(p.gpu, at::kCUDA, GetParam());
+    const auto spoil = [&](int64_t first_behind) {
+      for (size_t i = 0; i < lengths.size(); ++i) {
+        const int64_t newest = lengths[i] - 1;
+        const auto page = p.paged.page_table[p.paged.places[i].item<int>()][newest / kPageTokens];
+        for (const at::Tensor* cache : {&left.gpu.keys, &left.gpu.values}) {
+          cache->select(0, page.item<int>())
+              .slice(1, newest % kPageTokens + first_behind)
+              .fill_(std::numeric_limits<float>::quiet_NaN());
+        }
+      }
+    };
+    ops::PagedRows cache;
+    spoil(1);
+    EXPECT_TRUE(at::equal(left.Attend(), p.Attend())) << NameOf(heads);
+    spoil(0);  // the newest row is yet to be appended
+    EXPECT_TRUE(at::equal(left.Append(cache), p.Append(cache))) << NameOf(heads);
   }
 }
 
