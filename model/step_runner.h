@@ -28,7 +28,8 @@ class StepRunner {
   bool SamplesAhead(const SamplingParams& params) const;
   void Launch(absl::Span<const PromptRow> prompts, absl::Span<const DecodeRow> rows);
   std::vector<SampledToken> Collect();
-  // The device's time for a step of so many newest rows; 0 on a CPU.
+  // The device's time for a step of so many rows in short contexts; 0 on a CPU, and for more rows
+  // than a graph has.
   double Milliseconds(int64_t rows) const;
 
  private:

@@ -19,9 +19,9 @@ constexpr size_t kFlushBytes = size_t{256} << 20;  // more than any L2 cache
 constexpr int64_t kDeterministicRows = 128;  // the one algorithm for all is chosen for so many
 constexpr int8_t kFastAccumulation = 0;      // of e4m3: 1 adds up in fewer bits, and faster
 
-constexpr std::array<int64_t, 26> kRows = {1,   2,   4,   8,   16,  24,  32,  40,  48,
-                                           56,  64,  80,  96,  112, 128, 160, 192, 224,
-                                           256, 320, 384, 448, 512, 640, 768, 1024};
+constexpr std::array<int64_t, 31> kRows = {1,   2,   4,   8,   16,  24,  32,  40,  48,  56,  64,
+                                           80,  96,  112, 128, 160, 192, 224, 256, 320, 384, 448,
+                                           512, 576, 640, 704, 768, 832, 896, 960, 1024};
 
 void CheckCublas(cublasStatus_t status, const char* what) {
   if (status != CUBLAS_STATUS_SUCCESS) {
