@@ -26,8 +26,6 @@ struct EngineOptions {
   int32_t max_images_ahead = 64;
   // Prompt rows of waiting requests whose fusion has begun; the oldest of them may exceed it.
   int64_t max_rows_ahead = 16384;
-  // How long images wait for others while sequences run.
-  absl::Duration image_batch_wait = absl::Milliseconds(2);
   std::function<absl::Time()> clock = absl::Now;
   // Called once, on the engine's thread and as its last act, when the device is lost: every request
   // has ended with UNAVAILABLE and no more are taken. The process should end; Stop() must not be

@@ -40,7 +40,7 @@ SchedulerLimits LimitsOf(const EngineOptions& options, const ModelFacts& facts) 
 
 VisionLimits VisionLimitsOf(const EngineOptions& options, const ModelFacts& facts) {
   return {std::min(options.max_images_per_batch, facts.max_images), options.max_images_ahead,
-          options.max_rows_ahead, options.image_batch_wait};
+          options.max_rows_ahead};
 }
 
 EngineCore::EngineCore(const EngineOptions& options, Model* model, const Tokenizer* tokenizer,
@@ -70,8 +70,15 @@ void EngineCore::Arrive(std::unique_ptr<Request> request) {
 bool EngineCore::RunStep() {
   bool worked = EndCancelled();
   worked |= EndLate();
-  worked |= SeeImages();
-  const bool launched = Launch(scheduler_->Plan());
+  const bool anyone_runs = scheduler_->running() > 0;
+  worked |= Fuse(anyone_runs);
+  if (!anyone_runs) {
+    worked |= Encode({});
+    worked |= Fuse(anyone_runs);
+  }
+  Step step = scheduler_->Plan();
+  if (anyone_runs) worked |= Encode(LoadOf(step));
+  const bool launched = Launch(std::move(step));
   const int32_t ahead = launched ? model_->facts().steps_ahead : 0;
   worked |= CollectUntil(static_cast<size_t>(ahead));
   return worked || launched;
@@ -110,27 +117,52 @@ bool EngineCore::EndLate() {
   return !late.empty();
 }
 
-// Encodes and fuses images of the requests that wait for them.
-bool EngineCore::SeeImages() {
+std::vector<Sequence*> EngineCore::WithImages() {
   std::vector<Sequence*> waiting;
   for (auto& [number, sequence] : sequences_) {
     if (!sequence.request->images.empty()) waiting.push_back(&sequence);
   }
-  const absl::StatusOr<bool> worked =
-      vision_.Run(waiting, {scheduler_->running(), scheduler_->sequences_to_step()});
+  return waiting;
+}
+
+bool EngineCore::Fuse(bool anyone_runs) {
+  const std::vector<Sequence*> waiting = WithImages();
+  const bool worked = EndBlind(waiting, vision_.Fuse(waiting, anyone_runs));
+  for (const auto& [number, sequence] : sequences_) {
+    if (!sequence.request->images.empty() && sequence.images_left() == 0) {
+      scheduler_->SetReady(number);
+    }
+  }
+  return worked;
+}
+
+// Of prompts that are planned already, the images are there still, but none is left to encode.
+bool EngineCore::Encode(const VisionWork::Load& load) {
+  const std::vector<Sequence*> waiting = WithImages();
+  return EndBlind(waiting, vision_.Encode(waiting, load));
+}
+
+// Ends those whose images failed.
+bool EngineCore::EndBlind(const std::vector<Sequence*>& waiting,
+                          const absl::StatusOr<bool>& worked) {
   if (!worked.ok()) {
     LoseDevice();
     return true;
   }
-  for (Sequence* sequence : waiting) {
-    const RequestNumber number = sequence->number;
+  for (const Sequence* sequence : waiting) {
     if (!sequence->vision_failure.ok()) {
-      Fail(number, absl::Status(sequence->vision_failure));
-    } else if (sequence->images_left() == 0) {
-      scheduler_->SetReady(number);
+      Fail(sequence->number, absl::Status(sequence->vision_failure));
     }
   }
   return *worked;
+}
+
+VisionWork::Load EngineCore::LoadOf(const Step& step) {
+  auto rows = static_cast<int64_t>(step.sequences.size());
+  for (const Step::Prompt& prompt : step.prompts) {
+    rows += Find(prompt.request)->usage.prompt_tokens;
+  }
+  return {/*anyone_runs=*/true, rows, !step.prompts.empty()};
 }
 
 // False when there is nothing to launch. A part of a step may come here after requests of it have

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "model/model.h"
 #include "model/text/tokenizer.h"
@@ -58,7 +59,11 @@ class EngineCore {
  private:
   bool EndCancelled();
   bool EndLate();
-  bool SeeImages();
+  std::vector<Sequence*> WithImages();
+  bool Fuse(bool anyone_runs);
+  bool Encode(const VisionWork::Load& load);
+  bool EndBlind(const std::vector<Sequence*>& waiting, const absl::StatusOr<bool>& worked);
+  VisionWork::Load LoadOf(const Step& step);
   bool Launch(Step step);
   absl::Status Start(const Step& step);
   void LaunchInParts(const Step& step);

@@ -4,6 +4,12 @@
 #include <cmath>
 
 namespace llavamini {
+namespace {
+
+constexpr double kIdleSteps = 2;    // that a step and the pieces before it take
+constexpr double kMostOfAStep = 3;  // that pieces take where a full batch of images waits
+
+}  // namespace
 
 int64_t NextImages(int64_t images_left, const VisionLimits& limits) {
   return std::min<int64_t>({images_left, limits.max_images_per_batch, limits.max_images_ahead});
@@ -23,8 +29,7 @@ size_t RequestsInWork(absl::Span<const VisionRequest> waiting, const VisionLimit
   return count;
 }
 
-std::vector<size_t> PlanBatch(absl::Span<const WantedImage> wanted, bool anyone_runs,
-                              absl::Time now, const VisionLimits& limits) {
+std::vector<size_t> PlanBatch(absl::Span<const WantedImage> wanted, const VisionLimits& limits) {
   std::vector<size_t> batch;
   const auto full = [&] {
     return batch.size() == static_cast<size_t>(limits.max_images_per_batch);
@@ -36,8 +41,7 @@ std::vector<size_t> PlanBatch(absl::Span<const WantedImage> wanted, bool anyone_
                                       [&](size_t other) { return wanted[other].key == image.key; });
     if (!in_batch) batch.push_back(i);
   }
-  if (batch.empty() || !anyone_runs || full()) return batch;
-  return now - wanted[0].since >= limits.batch_wait ? batch : std::vector<size_t>();
+  return batch;
 }
 
 int64_t MovesNow(bool anyone_runs, const VisionLimits& limits) {
@@ -45,16 +49,19 @@ int64_t MovesNow(bool anyone_runs, const VisionLimits& limits) {
 }
 
 int PiecesNow(const PieceFacts& facts) {
-  if (facts.running == 0) return facts.pieces_left;
-  if (facts.sequences_to_step == 0) return 0;  // their tokens come first
-  const bool first = facts.spent_milliseconds <= 0;
-  const int least = first ? std::min(facts.pieces_left, 1) : 0;
+  if (!facts.anyone_runs) return facts.pieces_left;
+  if (facts.step_rows == 0) return 0;  // their tokens come first
+  const bool may_be_none =
+      facts.spent_milliseconds > 0 || (facts.step_has_prompts && !facts.put_off);
+  const int least = may_be_none ? 0 : std::min(facts.pieces_left, 1);
   if (facts.piece_milliseconds <= 0) return least;
-  // As long as the step, so that answers keep half of their pace. When images pile up, answers that
-  // run faster would only make the others wait longer.
-  const double budget = facts.step_milliseconds * (facts.backlog ? 2 : 1);
-  const double pieces = std::round((budget - facts.spent_milliseconds) / facts.piece_milliseconds);
-  return static_cast<int>(std::clamp<double>(pieces, least, facts.pieces_left));
+  const double room =
+      facts.step_has_prompts ? 0 : kIdleSteps * facts.idle_milliseconds - facts.step_milliseconds;
+  // The square: a few images are no pile, and answers need not wait for them.
+  const double pile = std::min(facts.batches_waiting, 1.0);
+  const double budget = std::max(room, kMostOfAStep * pile * pile * facts.step_milliseconds);
+  const double pieces = (budget - facts.spent_milliseconds) / facts.piece_milliseconds;
+  return static_cast<int>(std::clamp<double>(std::floor(pieces), least, facts.pieces_left));
 }
 
 }  // namespace llavamini

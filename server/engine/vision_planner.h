@@ -5,11 +5,13 @@
 // Policy
 // - First come, first served, and of one request in time order. Images of several requests share a
 //   batch; it has one resolution_ratio, that of the oldest image, and each image once.
-// - While nothing runs, a batch is begun with whatever there is and brought to its end at once.
-// - While sequences run, a batch is begun when it is full or its oldest image has waited for
-//   `batch_wait`, and each step of theirs makes room for about its own time of vision work (twice
-//   that when images pile up), at least one piece: inter-token latency at most about doubles.
-//   Images that come back from the host's memory are held to a batch as well.
+// - A batch is begun with whatever waits once the one before is done; so it grows with the load.
+// - While nothing runs, it is brought to its end, fused and prefilled at once.
+// - While sequences run, a step and the pieces before it take no longer than two steps of an idle
+//   server; as images pile up behind the batch, up to three times the step more. At least one piece
+//   goes before a step; but prompts, whose texts have been fused just before it, may put it off by
+//   one step. What is encoded is fused before the next step.
+// - Images that come back from the host's memory are held to a batch while sequences run.
 // - Only as many of the oldest requests are worked on as the memory for what waits allows.
 #pragma once
 
@@ -17,7 +19,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "server/engine/request.h"
 
@@ -27,7 +28,6 @@ struct VisionLimits {
   int32_t max_images_per_batch = 0;
   int32_t max_images_ahead = 0;  // encoded for waiting requests, and not fused
   int64_t max_rows_ahead = 0;    // of prompts that are fused, or are being, and wait
-  absl::Duration batch_wait;
 };
 
 // A waiting request with images.
@@ -46,24 +46,25 @@ size_t RequestsInWork(absl::Span<const VisionRequest> waiting, const VisionLimit
 struct WantedImage {
   ImageKey key{};
   int resolution_ratio = 1;
-  absl::Time since;  // when it began to wait
 };
 
-// Which of `wanted` (oldest first) are encoded together, by index. Empty: none yet.
-std::vector<size_t> PlanBatch(absl::Span<const WantedImage> wanted, bool anyone_runs,
-                              absl::Time now, const VisionLimits& limits);
+// Which of `wanted` (oldest first) are encoded together, by index.
+std::vector<size_t> PlanBatch(absl::Span<const WantedImage> wanted, const VisionLimits& limits);
 
 // How many images that the cache has on the host go to the device at once.
 int64_t MovesNow(bool anyone_runs, const VisionLimits& limits);
 
 struct PieceFacts {
-  int pieces_left = 0;            // of the batch under way
-  int64_t running = 0;            // sequences
-  int64_t sequences_to_step = 0;  // of them, those in the step to be launched next
+  int pieces_left = 0;  // of the batch under way
+  bool anyone_runs = false;
+  int64_t step_rows = 0;  // of the step to be launched next, its prompts' included
+  bool step_has_prompts = false;
+  bool put_off = false;           // no piece went before the last step
   double step_milliseconds = 0;   // of that step; 0: not known
+  double idle_milliseconds = 0;   // of a step of one row, likewise
   double piece_milliseconds = 0;  // likewise
   double spent_milliseconds = 0;  // on pieces before the same step
-  bool backlog = false;           // a whole batch of images waits behind this one
+  double batches_waiting = 0;     // images behind the batch under way, in full batches
 };
 
 // How many pieces go before that step.

@@ -43,35 +43,41 @@ VisionWork::VisionWork(const VisionLimits& limits, std::function<absl::Time()> c
                        ImageCache* cache)
     : limits_(limits), clock_(std::move(clock)), model_(model), cache_(cache), encoder_(model) {}
 
-absl::StatusOr<bool> VisionWork::Run(absl::Span<Sequence* const> waiting, const Load& load) {
-  worked_ = false;
-  const auto in_work = waiting.first(RequestsInWork(FactsOf(waiting), limits_));
-  const int64_t moves = MovesNow(load.running > 0, limits_);
-  if (absl::Status lost = TakeKnown(in_work, moves); !lost.ok()) return lost;
-  if (absl::Status lost = Encode(in_work, load); !lost.ok()) return lost;
+absl::StatusOr<bool> VisionWork::Fuse(absl::Span<Sequence* const> waiting, bool anyone_runs) {
+  const auto in_work = InWork(waiting);
+  const absl::StatusOr<bool> moved = TakeKnown(in_work, MovesNow(anyone_runs, limits_));
+  if (!moved.ok()) return moved;
   std::vector<ReadyImages> ready;
   for (Sequence* sequence : in_work) {
     if (!sequence->vision_failure.ok()) continue;
     std::vector<EncodedImagePtr> images = Ready(NextImagesOf(*sequence));
     if (!images.empty()) ready.push_back({sequence, std::move(images)});
   }
-  worked_ = worked_ || !ready.empty();
+  const bool worked = *moved || !ready.empty();
   if (absl::Status lost = FuseImages(std::move(ready), *model_, clock_()); !lost.ok()) return lost;
-  return worked_;
+  return worked;
 }
 
-// Takes what either tier of the cache knows; at most `moves` of it from the host.
-absl::Status VisionWork::TakeKnown(absl::Span<Sequence* const> in_work, int64_t moves) {
+// Those that are worked on.
+absl::Span<Sequence* const> VisionWork::InWork(absl::Span<Sequence* const> waiting) const {
+  return waiting.first(RequestsInWork(FactsOf(waiting), limits_));
+}
+
+// Takes what either tier of the cache knows; at most `moves` of it from the host. True when it
+// moved any.
+absl::StatusOr<bool> VisionWork::TakeKnown(absl::Span<Sequence* const> in_work, int64_t moves) {
+  bool moved = false;
   for (Sequence* sequence : in_work) {
     for (PreparedImage& image : NextImagesOf(*sequence)) {
       if (image.encoded == nullptr) LookUp(*sequence, image);
       const bool on_host = image.encoded != nullptr && image.encoded->on_host();
       if (!on_host || moves-- <= 0) continue;
+      moved = true;
       if (absl::Status lost = MoveToDevice(*sequence, image); !lost.ok()) return lost;
       if (!sequence->vision_failure.ok()) break;
     }
   }
-  return absl::OkStatus();
+  return moved;
 }
 
 void VisionWork::LookUp(Sequence& sequence, PreparedImage& image) {
@@ -85,7 +91,6 @@ void VisionWork::LookUp(Sequence& sequence, PreparedImage& image) {
 }
 
 absl::Status VisionWork::MoveToDevice(Sequence& sequence, PreparedImage& image) {
-  worked_ = true;
   absl::StatusOr<EncodedImagePtr> moved = model_->MoveToDevice(image.encoded);
   if (!moved.ok()) {
     sequence.vision_failure = ModelFailure(moved.status());
@@ -95,29 +100,43 @@ absl::Status VisionWork::MoveToDevice(Sequence& sequence, PreparedImage& image) 
   return Caches(sequence) ? Keep(image.key, image.encoded) : absl::OkStatus();
 }
 
-absl::Status VisionWork::Encode(absl::Span<Sequence* const> in_work, const Load& load) {
-  PieceFacts facts;
-  facts.running = load.running;
-  facts.sequences_to_step = load.sequences_to_step;
-  facts.step_milliseconds = model_->StepMilliseconds(load.sequences_to_step);
-  while (!encoder_.idle() || BeginBatch(in_work, load)) {
-    worked_ = true;
+absl::StatusOr<bool> VisionWork::Encode(absl::Span<Sequence* const> waiting, const Load& load) {
+  const auto in_work = InWork(waiting);
+  PieceFacts facts = FactsBefore(load);
+  bool worked = false;
+  int pieces_run = 0;
+  while (!encoder_.idle() || BeginBatch(in_work)) {
+    worked = true;
     facts.pieces_left = encoder_.pieces_left();
     facts.piece_milliseconds = model_->PieceMilliseconds(encoder_.images());
-    facts.backlog = WaitingImages(in_work) >= limits_.max_images_per_batch;
+    facts.batches_waiting = static_cast<double>(WaitingImages(in_work)) /
+                            static_cast<double>(limits_.max_images_per_batch);
     const int pieces = PiecesNow(facts);
     encoder_.RunPieces(pieces);
-    if (encoder_.pieces_left() > 0) return absl::OkStatus();
+    pieces_run += pieces;
+    if (encoder_.pieces_left() > 0) break;
     if (absl::Status lost = Deliver(in_work); !lost.ok()) return lost;
     facts.spent_milliseconds += pieces * facts.piece_milliseconds;
-    if (load.running == 0 || facts.spent_milliseconds <= 0) break;  // arrivals are looked at first
+    if (!load.anyone_runs || facts.spent_milliseconds <= 0) break;  // arrivals are looked at first
   }
-  return absl::OkStatus();
+  put_off_ = !encoder_.idle() && pieces_run == 0;
+  return worked;
+}
+
+PieceFacts VisionWork::FactsBefore(const Load& load) const {
+  PieceFacts facts;
+  facts.anyone_runs = load.anyone_runs;
+  facts.step_rows = load.step_rows;
+  facts.step_has_prompts = load.step_has_prompts;
+  facts.put_off = put_off_;
+  facts.step_milliseconds = model_->StepMilliseconds(load.step_rows);
+  facts.idle_milliseconds = model_->StepMilliseconds(1);
+  return facts;
 }
 
 // True when a batch is under way then.
-bool VisionWork::BeginBatch(absl::Span<Sequence* const> in_work, const Load& load) {
-  std::vector<ImageToEncode> batch = NextBatch(in_work, load);
+bool VisionWork::BeginBatch(absl::Span<Sequence* const> in_work) {
+  std::vector<ImageToEncode> batch = NextBatch(in_work);
   if (batch.empty()) return false;
   const absl::Time now = clock_();
   encoder_.Begin(std::move(batch));
@@ -140,22 +159,19 @@ int64_t VisionWork::WaitingImages(absl::Span<Sequence* const> in_work) const {
   return images;
 }
 
-std::vector<ImageToEncode> VisionWork::NextBatch(absl::Span<Sequence* const> in_work,
-                                                 const Load& load) const {
+std::vector<ImageToEncode> VisionWork::NextBatch(absl::Span<Sequence* const> in_work) const {
   std::vector<WantedImage> wanted;
   std::vector<ImageToEncode> images;
   for (Sequence* sequence : in_work) {
     if (!sequence->vision_failure.ok()) continue;
     for (const PreparedImage& image : NextImagesOf(*sequence)) {
       if (image.encoded != nullptr) continue;
-      wanted.push_back({image.key, image.input->resolution_ratio, sequence->arrived});
+      wanted.push_back({image.key, image.input->resolution_ratio});
       images.push_back({image.key, image.input, Caches(*sequence)});
     }
   }
   std::vector<ImageToEncode> batch;
-  for (const size_t i : PlanBatch(wanted, load.running > 0, clock_(), limits_)) {
-    batch.push_back(images[i]);
-  }
+  for (const size_t i : PlanBatch(wanted, limits_)) batch.push_back(images[i]);
   return batch;
 }
 

@@ -28,14 +28,20 @@ class VisionWork {
 
   // What runs beside it.
   struct Load {
-    int64_t running = 0;
-    int64_t sequences_to_step = 0;
+    bool anyone_runs = false;
+    int64_t step_rows = 0;  // of the step to be launched next, its prompts' included
+    bool step_has_prompts = false;
   };
 
-  // One loop's work for the waiting requests with images, in order of arrival. True when there was
-  // any. A request whose images or fusion failed says so in vision_failure. ABORTED: the device is
-  // lost.
-  absl::StatusOr<bool> Run(absl::Span<Sequence* const> waiting, const Load& load);
+  // The parts of one loop's work for the waiting requests with images, in order of arrival. True
+  // when there was any. A request whose images or fusion failed says so in vision_failure. ABORTED:
+  // the device is lost.
+
+  // Takes what the cache knows, and fuses what is on the device.
+  absl::StatusOr<bool> Fuse(absl::Span<Sequence* const> waiting, bool anyone_runs);
+
+  // Runs the pieces that go before that step.
+  absl::StatusOr<bool> Encode(absl::Span<Sequence* const> waiting, const Load& load);
 
   // No encoding is under way.
   bool idle() const { return encoder_.idle(); }
@@ -44,12 +50,13 @@ class VisionWork {
   void Drop() { encoder_.Drop(); }
 
  private:
-  absl::Status TakeKnown(absl::Span<Sequence* const> in_work, int64_t moves);
+  absl::StatusOr<bool> TakeKnown(absl::Span<Sequence* const> in_work, int64_t moves);
   void LookUp(Sequence& sequence, PreparedImage& image);
   absl::Status MoveToDevice(Sequence& sequence, PreparedImage& image);
-  std::vector<ImageToEncode> NextBatch(absl::Span<Sequence* const> in_work, const Load& load) const;
-  absl::Status Encode(absl::Span<Sequence* const> in_work, const Load& load);
-  bool BeginBatch(absl::Span<Sequence* const> in_work, const Load& load);
+  absl::Span<Sequence* const> InWork(absl::Span<Sequence* const> waiting) const;
+  std::vector<ImageToEncode> NextBatch(absl::Span<Sequence* const> in_work) const;
+  PieceFacts FactsBefore(const Load& load) const;
+  bool BeginBatch(absl::Span<Sequence* const> in_work);
   int64_t WaitingImages(absl::Span<Sequence* const> in_work) const;
   absl::Status Deliver(absl::Span<Sequence* const> in_work);
   absl::Status Keep(const ImageKey& key, const EncodedImagePtr& image);
@@ -62,7 +69,7 @@ class VisionWork {
   ImageCache* const cache_;
   ImageEncoder encoder_;
   bool has_host_tier_ = true;
-  bool worked_ = false;  // in this loop
+  bool put_off_ = false;  // no piece went before the last step, though a batch was under way
 };
 
 }  // namespace llavamini

@@ -38,6 +38,7 @@ class CallWatch {
   absl::Status Trouble(const FakeCall& call);
   void Check(const FakeCall& call, const Scheduler& scheduler);
   void CheckStep(const FakeCall& call);
+  void CheckPieces(int64_t rows);
   void NoteSuccess(const FakeCall& call);
   void NoteEncoded(const FakeCall& call);
   void NoteLaunched(const FakeCall& call);
@@ -49,10 +50,11 @@ class CallWatch {
   const TrackedRequests& tracked_;
   WorldReport& report_;
   Random luck_;
-  std::set<uint64_t> prefilled_now_;  // seeds, in this step of the engine
-  std::set<uint64_t> encoded_now_;    // contents, likewise
-  int pieces_now_ = 0;
-  bool encodes_alone_ = false;  // now: no piece waits for a step
+  std::set<uint64_t> prefilled_now_;   // seeds, in this step of the engine
+  std::set<uint64_t> encoded_now_;     // contents, likewise
+  int pieces_now_ = 0;                 // before the step to come, beside running answers
+  double milliseconds_of_pieces_ = 0;  // of those
+  bool encodes_alone_ = false;         // now: no piece waits for a step
   bool lost_ = false;
 };
 

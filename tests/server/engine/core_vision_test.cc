@@ -25,32 +25,38 @@ TEST_F(CoreVisionTest, SeesAndPrefillsInOneStepWhileNothingRuns) {
 TEST_F(CoreVisionTest, RunsPiecesBetweenTheStepsOfOthers) {
   StartRunning();
   Submit(1, {FakeImage(1)});
-  EXPECT_EQ(NextCalls(), "LC");  // waits for others to share its batch
   EXPECT_EQ(NextCalls(), "BPLC");
-  EXPECT_EQ(NextCalls(), "PFLC");
+  EXPECT_EQ(NextCalls(), "PLC");
+  EXPECT_EQ(NextCalls(), "FLC");
   EXPECT_EQ(LastLaunch().prompts, 1);
   RunToTheEnd();
 }
 
-TEST_F(CoreVisionTest, BeginsAFullBatchAtOnce) {
+TEST_F(CoreVisionTest, PutsPiecesOffForPromptsByOneStep) {
   StartRunning();
   Submit(1, {FakeImage(1)});
-  Submit(2, {FakeImage(2)});
   EXPECT_EQ(NextCalls(), "BPLC");
+  Submit(2, {FakeImage(2)});
+  EXPECT_EQ(NextCalls(), "PLC");
+  EXPECT_EQ(NextCalls(), "FBLC");
+  EXPECT_EQ(LastLaunch().prompts, 1);
+  Submit(3);
+  EXPECT_EQ(NextCalls(), "PLC");
+  EXPECT_EQ(LastLaunch().prompts, 1);
   RunToTheEnd();
 }
 
-TEST_F(CoreVisionTest, RunsAsManyPiecesAsAStepTakes) {
+TEST_F(CoreVisionTest, RunsAsManyPiecesAsFitTwoStepsOfAnIdleServer) {
   behaviour_.pieces = 7;
   behaviour_.step_milliseconds = 3;   // for one row
   behaviour_.piece_milliseconds = 1;  // for one image
   StartCore();
   StartRunning();
   Submit(1, {FakeImage(1)});
-  now_ += absl::Seconds(1);
   EXPECT_EQ(NextCalls(), "BPPPLC");
   EXPECT_EQ(NextCalls(), "PPPLC");
-  EXPECT_EQ(NextCalls(), "PFLC");
+  EXPECT_EQ(NextCalls(), "PLC");
+  EXPECT_EQ(NextCalls(), "FLC");
   RunToTheEnd();
 }
 
@@ -69,10 +75,10 @@ TEST_F(CoreVisionTest, JoinsTheEncodingUnderWayEvenWithoutACache) {
   StartCore();
   StartRunning();
   Submit(1, {FakeImage(1)});
-  now_ += absl::Seconds(1);
   EXPECT_EQ(NextCalls(), "BPLC");
   const auto late = Submit(2, {FakeImage(1)});
-  EXPECT_EQ(NextCalls(), "PFLC");
+  EXPECT_EQ(NextCalls(), "PLC");
+  EXPECT_EQ(NextCalls(), "FLC");
   EXPECT_EQ(LastLaunch().prompts, 2);
   RunToTheEnd();
   EXPECT_EQ(late->outcome.usage.cached_images, 0);
@@ -200,7 +206,6 @@ TEST_F(CoreVisionTest, FinishesAnEncodingThatNobodyWaitsForAnyMore) {
   auto request = MakeRequest(1, {FakeImage(1)}, 3);
   const auto cancelled = request->cancelled;
   Submit(std::move(request));
-  now_ += absl::Seconds(1);
   EXPECT_EQ(NextCalls(), "BPLC");
   cancelled->store(true);
   EXPECT_EQ(NextCalls(), "PLC");

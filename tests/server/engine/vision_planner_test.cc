@@ -9,12 +9,8 @@
 namespace llavamini {
 namespace {
 
-constexpr VisionLimits kLimits{.max_images_per_batch = 3,
-                               .max_images_ahead = 8,
-                               .max_rows_ahead = 100,
-                               .batch_wait = absl::Milliseconds(2)};
-
-absl::Time At(int64_t millisecond) { return absl::FromUnixMillis(millisecond); }
+constexpr VisionLimits kLimits{
+    .max_images_per_batch = 3, .max_images_ahead = 8, .max_rows_ahead = 100};
 
 TEST(VisionPlanner, LooksAtABatchOfEachRequestAtMost) {
   EXPECT_EQ(NextImages(0, kLimits), 0);
@@ -46,36 +42,21 @@ const InWork kInWork[] = {
 INSTANTIATE_TEST_SUITE_P(VisionPlanner, RequestsAreWorkedOn, testing::ValuesIn(kInWork),
                          [](const auto& row) { return row.param.name; });
 
-WantedImage Wanted(uint8_t key, int ratio = 1, int64_t since = 0) {
-  return {{key}, ratio, At(since)};
-}
+WantedImage Wanted(uint8_t key, int ratio = 1) { return {{key}, ratio}; }
 
 struct Batch {
   std::string name;
   std::vector<WantedImage> wanted;
-  bool anyone_runs;
-  int64_t now;  // in milliseconds
   std::vector<size_t> planned;
 };
 class ABatch : public testing::TestWithParam<Batch> {};
-TEST_P(ABatch, IsPlanned) {
-  const Batch& batch = GetParam();
-  EXPECT_EQ(PlanBatch(batch.wanted, batch.anyone_runs, At(batch.now), kLimits), batch.planned);
-}
+TEST_P(ABatch, IsPlanned) { EXPECT_EQ(PlanBatch(GetParam().wanted, kLimits), GetParam().planned); }
 const Batch kBatches[] = {
-    {"OfNothing", {}, false, 9, {}},
-    {"AtOnceWhileNothingRuns", {Wanted(1)}, false, 0, {0}},
-    {"NotYetWhileOthersRun", {Wanted(1), Wanted(2)}, true, 1, {}},
-    {"OnceTheOldestHasWaited", {Wanted(1), Wanted(2, 1, 2)}, true, 2, {0, 1}},
-    {"OnceItIsFull", {Wanted(1), Wanted(2), Wanted(3)}, true, 0, {0, 1, 2}},
-    {"NeverMoreThanFull", {Wanted(1), Wanted(2), Wanted(3), Wanted(4)}, false, 0, {0, 1, 2}},
-    {"WithEachImageOnce", {Wanted(1), Wanted(1), Wanted(2), Wanted(1)}, false, 0, {0, 2}},
-    {"NotFullWithTheSameImage", {Wanted(1), Wanted(1), Wanted(1)}, true, 0, {}},
-    {"OfTheOldestsRatio",
-     {Wanted(1, 2), Wanted(2, 1), Wanted(3, 2), Wanted(4, 1)},
-     false,
-     0,
-     {0, 2}},
+    {"OfNothing", {}, {}},
+    {"OfWhatThereIs", {Wanted(1), Wanted(2)}, {0, 1}},
+    {"NeverMoreThanFull", {Wanted(1), Wanted(2), Wanted(3), Wanted(4)}, {0, 1, 2}},
+    {"WithEachImageOnce", {Wanted(1), Wanted(1), Wanted(2), Wanted(1)}, {0, 2}},
+    {"OfTheOldestsRatio", {Wanted(1, 2), Wanted(2, 1), Wanted(3, 2), Wanted(4, 1)}, {0, 2}},
 };
 INSTANTIATE_TEST_SUITE_P(VisionPlanner, ABatch, testing::ValuesIn(kBatches),
                          [](const auto& row) { return row.param.name; });
@@ -92,18 +73,55 @@ struct Pieces {
 };
 class SomePieces : public testing::TestWithParam<Pieces> {};
 TEST_P(SomePieces, GoBeforeAStep) { EXPECT_EQ(PiecesNow(GetParam().facts), GetParam().pieces); }
+// Twelve pieces of 1 ms before a step of 5 ms, where an idle server's takes 4 ms.
+PieceFacts Before(int64_t rows = 3, bool prompts = false, bool put_off = false) {
+  PieceFacts facts;
+  facts.pieces_left = 12;
+  facts.anyone_runs = true;
+  facts.step_rows = rows;
+  facts.step_has_prompts = prompts;
+  facts.put_off = put_off;
+  facts.step_milliseconds = 5;
+  facts.idle_milliseconds = 4;
+  facts.piece_milliseconds = 1;
+  return facts;
+}
+PieceFacts With(double PieceFacts::*fact, double value, PieceFacts facts = Before()) {
+  facts.*fact = value;
+  return facts;
+}
+PieceFacts Left(int pieces, PieceFacts facts = Before()) {
+  facts.pieces_left = pieces;
+  return facts;
+}
+PieceFacts NobodyRuns(PieceFacts facts) {
+  facts.anyone_runs = false;
+  return facts;
+}
+constexpr auto kStep = &PieceFacts::step_milliseconds;
+constexpr auto kPiece = &PieceFacts::piece_milliseconds;
+constexpr auto kSpent = &PieceFacts::spent_milliseconds;
+constexpr auto kWaiting = &PieceFacts::batches_waiting;
+
 const Pieces kPieces[] = {
-    {"AllWhileNothingRuns", {12, 0, 0, 4, 2}, 12},
-    {"NoneWhileTokensAreAwaited", {12, 3, 0, 0, 2}, 0},
-    {"TheTimeOfAStepRounded", {12, 3, 3, 4, 1.5}, 3},
-    {"WhatIsLeftOfTheTime", {12, 3, 3, 4, 1, 3}, 1},
-    {"NoneOnceTheTimeIsSpent", {12, 3, 3, 4, 1, 4}, 0},
-    {"TwiceTheTimeWhereImagesPileUp", {12, 3, 3, 4, 1, 0, true}, 8},
-    {"AtLeastOne", {12, 3, 3, 4, 9}, 1},
-    {"NoMoreThanAreLeft", {2, 3, 3, 40, 1}, 2},
-    {"OneWhereTimesAreNotKnown", {12, 3, 3, 0, 0}, 1},
-    {"OneWhereTheStepsTimeIsNotKnown", {12, 3, 3, 0, 2}, 1},
-    {"NoneWhereNoneIsLeft", {0, 3, 3, 4, 1}, 0},
+    {"AllWhileNothingRuns", NobodyRuns(Before(0)), 12},
+    {"NoneWhileTokensAreAwaited", Before(0), 0},
+    {"UpToTwoStepsOfAnIdleServer", Before(), 3},
+    {"WholeOnesOnly", With(kPiece, 1.6), 1},
+    {"WhatIsLeftOfTheTime", With(kSpent, 2), 1},
+    {"NoneOnceTheTimeIsSpent", With(kSpent, 3), 0},
+    {"OneAtLeast", With(kPiece, 9), 1},
+    {"OneBeforeAStepOfMoreThanThatTime", With(kStep, 9), 1},
+    {"NoneBeforePrompts", Before(3, /*prompts=*/true), 0},
+    {"OneBeforePromptsAfterAStepWithoutAny", Before(3, /*prompts=*/true, /*put_off=*/true), 1},
+    {"NoMoreForAFewImagesThatWait", With(kWaiting, 0.25), 3},
+    {"MoreAsImagesPileUp", With(kWaiting, 0.75), 8},
+    {"ThreeTimesTheStepForAFullBatch", With(kWaiting, 1, With(kPiece, 1.5)), 10},
+    {"AsManyForALargerPile", With(kWaiting, 9, With(kPiece, 1.5)), 10},
+    {"BeforePromptsTooWhereImagesPileUp", With(kWaiting, 0.75, Before(3, /*prompts=*/true)), 8},
+    {"NoMoreThanAreLeft", Left(2), 2},
+    {"OneWhereTimesAreNotKnown", With(kStep, 0, With(kPiece, 0)), 1},
+    {"NoneWhereNoneIsLeft", Left(0), 0},
 };
 INSTANTIATE_TEST_SUITE_P(VisionPlanner, SomePieces, testing::ValuesIn(kPieces),
                          [](const auto& row) { return row.param.name; });
