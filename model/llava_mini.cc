@@ -7,6 +7,7 @@
 #include <exception>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "model/checkpoint/checkpoint.h"
 #include "model/cpu/threads.h"
@@ -77,12 +78,13 @@ class LlavaMini : public Model {
     facts_.steps_ahead = placement.device.is_cuda() ? 1 : 0;
   }
 
-  // Times products and records graphs; the weights are there.
-  absl::Status Prepare() {
-    return Guarded(stream_, [this] {
+  // Times products, records graphs and takes the host's memory; the weights are there.
+  absl::Status Prepare(const ModelConfig& config, int64_t image_cache_host_bytes) {
+    return Guarded(stream_, [&] {
       vision_.Prepare();
       fuser_.Prepare();
       steps_.Prepare();
+      TakeHostMemory(config, image_cache_host_bytes);
       stream_.Synchronize();
     });
   }
@@ -147,6 +149,21 @@ class LlavaMini : public Model {
     std::unique_ptr<Encoding> encoding_;
   };
 
+  // Page-locked memory for one image takes milliseconds to come by, which no step should wait for:
+  // all that the host's tier may hold is taken once, and LibTorch keeps it when it is let go here.
+  void TakeHostMemory(const ModelConfig& config, int64_t bytes) const {
+    const at::TensorOptions pinned = options_.device(at::kCPU).pinned_memory(true);
+    const int64_t rows = VisualRowCount(config, config.resolution_ratio);
+    const int64_t heads = config.num_key_value_heads * config.head_dim;
+    std::vector<VisualRows> images;
+    for (int64_t taken = 0; taken < bytes; taken += static_cast<int64_t>(images.back().bytes())) {
+      VisualRows& image = images.emplace_back();
+      image.host = true;
+      image.rows = at::empty({fusion_.layers(), 2, rows, heads}, pinned);
+      image.tokens = at::empty({config.compressed_tokens(), config.hidden_size}, pinned);
+    }
+  }
+
   absl::StatusOr<EncodedImagePtr> Move(const EncodedImagePtr& image, bool to_host) const {
     if (!options_.device().is_cuda()) {
       return absl::UnimplementedError("the model runs in the host's memory");
@@ -180,12 +197,13 @@ class LlavaMini : public Model {
   ModelFacts facts_;
 };
 
-absl::Status PrepareModel(LlavaMini& model, const LoadOptions& options, bool on_gpu) {
+absl::Status PrepareModel(LlavaMini& model, const LoadOptions& options, const ModelConfig& config,
+                          bool on_gpu) {
   if (!on_gpu) return absl::OkStatus();
   const std::string& tuned = options.tuning_cache.string();
   if (!tuned.empty()) ops::LoadProductChoices(tuned);
   ops::SetTimingProducts(true);
-  absl::Status status = model.Prepare();
+  absl::Status status = model.Prepare(config, options.image_cache_host_bytes);
   ops::SetTimingProducts(false);
   if (status.ok() && !tuned.empty()) ops::SaveProductChoices(tuned);
   return status;
@@ -221,7 +239,8 @@ absl::StatusOr<std::unique_ptr<Model>> LoadLlavaMini(const LoadOptions& options,
     return StatusOfTorchError(error);
   }
   if (const absl::Status status = checkpoint->Finish(); !status.ok()) return status;
-  if (absl::Status status = PrepareModel(*model, options, on_gpu); !status.ok()) return status;
+  if (absl::Status status = PrepareModel(*model, options, config, on_gpu); !status.ok())
+    return status;
   return model;
 }
 

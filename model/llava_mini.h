@@ -37,6 +37,7 @@ struct LoadOptions {
   int64_t device_memory_limit_bytes = 0;  // 0: gpu_memory_utilization of the GPU's memory
   double gpu_memory_utilization = 0.9;
   int64_t image_cache_bytes = 0;  // wanted for encoded images on the device; the plan may give less
+  int64_t image_cache_host_bytes = 0;  // in the host's memory, for what falls out of a GPU's
 
   std::filesystem::path tuning_cache;  // keeps the products' choices between starts; empty: none
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;  // of the weights

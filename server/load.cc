@@ -110,6 +110,7 @@ LoadOptions MakeLoadOptions(const ServerOptions& options, const CheckpointFacts&
   load.device_memory_limit_bytes = static_cast<int64_t>(options.gpu_memory_limit_gib * kGiB);
   load.gpu_memory_utilization = options.gpu_memory_utilization;
   load.image_cache_bytes = options.image_cache_mib * kMiB;
+  load.image_cache_host_bytes = options.image_cache_host_mib * kMiB;
   load.tuning_cache = options.tuning_cache;
   return load;
 }

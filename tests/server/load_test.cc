@@ -63,6 +63,8 @@ TEST(Load, PassesTheFlagsOnToTheModel) {
                                        "512",
                                        "--image-cache-mib",
                                        "3",
+                                       "--image-cache-host-mib",
+                                       "5",
                                        "--max-context-tokens",
                                        "10304",
                                        "--tuning-cache",
@@ -77,6 +79,7 @@ TEST(Load, PassesTheFlagsOnToTheModel) {
   EXPECT_EQ(load.max_images_per_batch, 4);
   EXPECT_EQ(load.max_step_rows, 512);
   EXPECT_EQ(load.image_cache_bytes, 3 << 20);
+  EXPECT_EQ(load.image_cache_host_bytes, 5 << 20);
   EXPECT_EQ(load.max_context_tokens, 10304);
   EXPECT_EQ(load.tuning_cache, "t.json");
   EXPECT_EQ(load.kv_pages, 0);
