@@ -1,6 +1,6 @@
 // Runs images through CLIP, compressor, projector and the visual part of pre-fusion: on a GPU as
-// graphs of fixed numbers of images, cut into pieces of a few milliseconds. Used by the thread that
-// owns the model.
+// graphs of fixed numbers of images, cut into pieces of about a millisecond. Used by the thread
+// that owns the model.
 #pragma once
 
 #include <array>
