@@ -6,6 +6,7 @@
 
 #ifdef LLAVAMINI_WITH_CUDA
 #include <ATen/cuda/CUDAContext.h>
+#include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>
@@ -39,6 +40,18 @@ DeviceStream::Use::~Use() = default;
 
 void DeviceStream::Synchronize() const {
   if (impl_) impl_->stream.synchronize();
+}
+
+void DeviceStream::Follow(const DeviceStream& other) const {
+  if (!impl_) return;
+  at::cuda::CUDAEvent point;
+  point.record(other.impl_->stream);
+  point.block(impl_->stream);
+}
+
+void DeviceStream::Keep(const at::Tensor& tensor) const {
+  if (!impl_) return;
+  c10::cuda::CUDACachingAllocator::recordStream(tensor.storage().data_ptr(), impl_->stream);
 }
 
 double DeviceStream::Time(const std::function<void()>& work, int runs) const {
@@ -119,6 +132,8 @@ struct DeviceStream::Use::Impl {};
 DeviceStream::Use::Use(const DeviceStream& /*stream*/) {}
 DeviceStream::Use::~Use() = default;
 void DeviceStream::Synchronize() const {}
+void DeviceStream::Follow(const DeviceStream& /*other*/) const {}
+void DeviceStream::Keep(const at::Tensor& /*tensor*/) const {}
 double DeviceStream::Time(const std::function<void()>& /*work*/, int /*runs*/) const { return 0; }
 struct DeviceStream::Event::Impl {};
 void DeviceStream::Event::Record(const DeviceStream& /*stream*/) {}

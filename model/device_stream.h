@@ -1,4 +1,4 @@
-// The one queue of work on the model's device, and the few things that a GPU adds to it: graphs and
+// A queue of work on the model's device, and the few things that a GPU adds to it: graphs and
 // events. On a CPU work is done when a call returns, and all of this is nothing. Used by the thread
 // that owns the model.
 #pragma once
@@ -27,6 +27,10 @@ class DeviceStream {
   };
 
   void Synchronize() const;
+  // What comes next waits for what is in the other stream so far.
+  void Follow(const DeviceStream& other) const;
+  // The tensor's memory, of another stream, stays until what is in this one so far is done.
+  void Keep(const at::Tensor& tensor) const;
   // Milliseconds that the device takes for what `work` starts, the least of `runs`; 0 on a CPU.
   double Time(const std::function<void()>& work, int runs) const;
 

@@ -54,6 +54,7 @@ class LlavaMini : public Model {
             const Placement& placement, const MemoryPlan& plan)
       : options_(at::TensorOptions(placement.device).dtype(placement.dtype)),
         stream_(placement.device),
+        to_host_(placement.device),
         rope_(
             MakeRope(config, RopePositions(config, options.max_context_tokens), placement.device)),
         clip_(checkpoint, config),
@@ -170,11 +171,17 @@ class LlavaMini : public Model {
     }
     return GuardedValue<EncodedImagePtr>(stream_, [&]() -> EncodedImagePtr {
       const auto& source = static_cast<const VisualRows&>(*image);
+      // Nobody waits for a copy to the host, but what may read it later.
+      const DeviceStream& own = to_host ? to_host_ : stream_;
+      own.Follow(to_host ? stream_ : to_host_);
+      const DeviceStream::Use use(own);
       const auto copy = [&](const at::Tensor& from) {
         const at::TensorOptions host =
             at::TensorOptions(from.scalar_type()).device(at::kCPU).pinned_memory(true);
         at::Tensor target = at::empty(from.sizes(), to_host ? host : options_);
-        return target.copy_(from, /*non_blocking=*/true);
+        target.copy_(from, /*non_blocking=*/true);
+        if (to_host) own.Keep(from);
+        return target;
       };
       auto moved = std::make_shared<VisualRows>();
       moved->rows = copy(source.rows);
@@ -186,6 +193,7 @@ class LlavaMini : public Model {
 
   const at::TensorOptions options_;
   const DeviceStream stream_;
+  const DeviceStream to_host_;  // of images only
   const ops::RopeTable rope_;
   const ClipTower clip_;
   const Fusion fusion_;
