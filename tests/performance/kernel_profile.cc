@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <utility>
 
 namespace llavamini {
 namespace {
@@ -17,7 +18,11 @@ constexpr size_t kBufferBytes = size_t{8} << 20;
 
 // CUPTI's callbacks carry no argument of ours.
 std::mutex mutex;
-std::map<std::string, KernelTime> kernels;
+struct Run {
+  uint64_t start, end;  // ns
+  std::string name;
+};
+std::vector<Run> runs;
 
 void Check(CUptiResult result) {
   if (result == CUPTI_SUCCESS) return;
@@ -46,32 +51,43 @@ void TakeBuffer(CUcontext /*context*/, uint32_t /*stream*/, uint8_t* buffer, siz
   while (cuptiActivityGetNextRecord(buffer, valid, &record) == CUPTI_SUCCESS) {
     if (record->kind != CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) continue;
     const auto* kernel = reinterpret_cast<const CUpti_ActivityKernel9*>(record);
-    KernelTime& time = kernels[Readable(kernel->name)];
-    ++time.calls;
-    time.milliseconds += static_cast<double>(kernel->end - kernel->start) * 1e-6;
+    runs.push_back({kernel->start, kernel->end, kernel->name});
   }
   std::free(buffer);
 }
 
-}  // namespace
-
-std::vector<KernelTime> ProfileKernels(const std::function<void()>& work) {
-  kernels.clear();
-  Check(cuptiActivityRegisterCallbacks(GiveBuffer, TakeBuffer));
-  Check(cuptiActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL));
-  work();
-  Check(cuptiActivityFlushAll(1));
-  Check(cuptiActivityDisable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL));
+std::vector<KernelTime> TimesOf(std::vector<Run> done) {
+  std::sort(done.begin(), done.end(), [](const Run& a, const Run& b) { return a.end < b.end; });
+  std::map<std::string, KernelTime> kernels;
+  uint64_t before = 0;  // the end of those before
+  for (const Run& run : done) {
+    KernelTime& time = kernels[run.name];
+    ++time.calls;
+    time.milliseconds += static_cast<double>(run.end - std::max(run.start, before)) * 1e-6;
+    before = run.end;
+  }
   std::vector<KernelTime> times;
-  const std::lock_guard<std::mutex> lock(mutex);
   for (auto& [name, time] : kernels) {
-    time.name = name;
+    time.name = Readable(name.c_str());
     times.push_back(time);
   }
   std::sort(times.begin(), times.end(), [](const KernelTime& a, const KernelTime& b) {
     return a.milliseconds > b.milliseconds;
   });
   return times;
+}
+
+}  // namespace
+
+std::vector<KernelTime> ProfileKernels(const std::function<void()>& work) {
+  runs.clear();
+  Check(cuptiActivityRegisterCallbacks(GiveBuffer, TakeBuffer));
+  Check(cuptiActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL));
+  work();
+  Check(cuptiActivityFlushAll(1));
+  Check(cuptiActivityDisable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL));
+  const std::lock_guard<std::mutex> lock(mutex);
+  return TimesOf(std::move(runs));
 }
 
 }  // namespace llavamini

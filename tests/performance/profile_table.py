@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     profiles = (Results(parser.parse_args().folder).read("stages") or {}).get("profile") or {}
+    print("A kernel that starts while the one before still runs counts from that one's end.\n")
     for name, kernels in profiles.items():
         if kernels:
             print("\n".join(table(name, kernels)))
