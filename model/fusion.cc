@@ -1,6 +1,7 @@
 #include "model/fusion.h"
 
 #include <cmath>
+#include <tuple>
 #include <utility>
 
 #include "model/upload.h"
@@ -125,15 +126,18 @@ Fusion::TextShape Fusion::ShapeOf(absl::Span<const TextRun> runs, const at::Devi
 }
 
 at::Tensor Fusion::FuseText(at::Tensor x, const TextShape& shape) const {
+  at::Tensor rows = layers_[0].Project(x);
   for (int64_t layer = 0; layer < layers(); ++layer) {
-    at::Tensor rows = layers_[layer].Project(x);
     ops::Rotate(rows, heads_, rope_, shape.positions);
     std::vector<at::Tensor> visual;
     for (const at::Tensor& image : shape.visual) visual.push_back(image[layer]);
     const auto [keys, values] =
         ops::PackVisualAndText(rows, heads_, visual, shape.addresses[layer], shape.segments);
-    x = layers_[layer].Finish(x, ops::AttendSegments(heads_.Queries(rows), keys, values,
-                                                     shape.segments, /*causal=*/true));
+    const at::Tensor attended =
+        ops::AttendSegments(heads_.Queries(rows), keys, values, shape.segments, /*causal=*/true);
+    if (layer + 1 == layers()) return layers_[layer].Finish(x, attended);
+    const LlamaLayer& next = layers_[layer + 1];
+    std::tie(x, rows) = layers_[layer].FinishAndProject(x, attended, next.attention_norm, next.qkv);
   }
   return x;
 }

@@ -1,5 +1,6 @@
 #include "model/language_model.h"
 
+#include <tuple>
 #include <utility>
 
 namespace llavamini {
@@ -50,18 +51,21 @@ at::Tensor LanguageModel::Attend(at::Tensor& qkv, const StepRows& rows, const op
 }
 
 at::Tensor LanguageModel::Forward(at::Tensor x, const StepRows& rows, KvCache& cache) const {
+  at::Tensor qkv = layers_[0].Project(x);
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
-    at::Tensor qkv = layers_[layer].Project(x);
     const ops::PagedRows paged{rows.places,       rows.positions,      cache.page_table,
                                cache.keys[layer], cache.values[layer], rows.slots};
     at::Tensor attended = Attend(qkv, rows, paged, cache.workspace);
-    if (layer + 1 == layers_.size() && rows.sample_rows.defined()) {  // the others lead nowhere
+    const bool last = layer + 1 == layers_.size();
+    if (last && rows.sample_rows.defined()) {  // the others lead nowhere
       x = x.index_select(0, rows.sample_rows);
       attended = attended.index_select(0, rows.sample_rows);
     }
-    x = layers_[layer].Finish(x, attended);
+    std::tie(x, qkv) = layers_[layer].FinishAndProject(
+        x, attended, last ? norm_ : layers_[layer + 1].attention_norm,
+        last ? head_ : layers_[layer + 1].qkv);
   }
-  return ops::NormLinear(x, norm_.weight, norm_.eps, head_);
+  return qkv;  // of the head: logits
 }
 
 }  // namespace llavamini

@@ -1,5 +1,6 @@
 #include "model/llama.h"
 
+#include <algorithm>
 #include <numbers>
 
 namespace llavamini {
@@ -74,14 +75,31 @@ at::Tensor LlamaLayer::Project(const at::Tensor& x) const {
 }
 
 at::Tensor LlamaLayer::Finish(const at::Tensor& x, const at::Tensor& attended) const {
-  const at::Tensor y = out.Add(attended, x);
-  const auto mlp = [&](const at::Tensor& rows) {
-    return down.Add(ops::NormGatedLinear(rows, mlp_norm.weight, mlp_norm.eps, gate_up), rows);
-  };
-  if (y.size(0) <= kMostMlpRows) return mlp(y);
-  std::vector<at::Tensor> slices;
-  for (const at::Tensor& rows : y.split(kMostMlpRows / 4)) slices.push_back(mlp(rows));
-  return at::cat(slices);
+  return FinishBlock(x, attended, nullptr).first;
+}
+
+std::pair<at::Tensor, at::Tensor> LlamaLayer::FinishAndProject(const at::Tensor& x,
+                                                               const at::Tensor& attended,
+                                                               const RmsNorm& next_norm,
+                                                               const Linear& next) const {
+  const ops::BlockStart start{next_norm.weight, next_norm.eps, next};
+  return FinishBlock(x, attended, &start);
+}
+
+std::pair<at::Tensor, at::Tensor> LlamaLayer::FinishBlock(const at::Tensor& x,
+                                                          const at::Tensor& attended,
+                                                          const ops::BlockStart* next) const {
+  const ops::BlockEnd end{out, mlp_norm.weight, mlp_norm.eps, gate_up, down};
+  if (x.size(0) <= kMostMlpRows) return ops::FinishBlock(x, attended, end, next);
+  std::vector<at::Tensor> ys, projected;
+  for (int64_t first = 0; first < x.size(0); first += kMostMlpRows / 4) {
+    const int64_t last = std::min(first + kMostMlpRows / 4, x.size(0));
+    const auto [y, rows] =
+        ops::FinishBlock(x.slice(0, first, last), attended.slice(0, first, last), end, next);
+    ys.push_back(y);
+    if (next != nullptr) projected.push_back(rows);
+  }
+  return {at::cat(ys), next != nullptr ? at::cat(projected) : at::Tensor()};
 }
 
 std::vector<LlamaLayer> LoadLayers(Checkpoint& checkpoint, const std::string& prefix, int64_t count,

@@ -3,6 +3,7 @@
 // over the rows of all sequences.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "model/checkpoint/model_config.h"
@@ -29,12 +30,23 @@ struct LlamaLayer {
   // What stands after it: x [N, D], attended [N, Hq·d] → [N, D].
   at::Tensor Finish(const at::Tensor& x, const at::Tensor& attended) const;
 
+  // The same, and what stands before the next attention, or behind the last block: → [N, D] and its
+  // norm times `next`.
+  std::pair<at::Tensor, at::Tensor> FinishAndProject(const at::Tensor& x,
+                                                     const at::Tensor& attended,
+                                                     const RmsNorm& next_norm,
+                                                     const Linear& next) const;
+
   RmsNorm attention_norm;
   Linear qkv;  // [(Hq + 2·Hkv)·d, D]
   Linear out;  // [D, Hq·d]
   RmsNorm mlp_norm;
   Linear gate_up;  // [2F, D]
   Linear down;     // [D, F]
+
+ private:
+  std::pair<at::Tensor, at::Tensor> FinishBlock(const at::Tensor& x, const at::Tensor& attended,
+                                                const ops::BlockStart* next) const;
 };
 
 // "prefix.0.", "prefix.1.", …

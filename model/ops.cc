@@ -89,6 +89,20 @@ at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, d
   return SiluMultiply(Linear(RmsNorm(x, norm_weight, eps), gate_up, {}));
 }
 
+std::pair<at::Tensor, at::Tensor> FinishBlock(const at::Tensor& x, const at::Tensor& attended,
+                                              const BlockEnd& end, const BlockStart* next) {
+#ifdef LLAVAMINI_WITH_CUDA
+  if (cuda::HasKernels(x)) {
+    const auto streamed = cuda::StreamBlock(x, attended, end, next);
+    if (streamed.first.defined()) return streamed;
+  }
+#endif
+  const at::Tensor between = Linear(attended, end.out, x);
+  const at::Tensor y =
+      Linear(NormGatedLinear(between, end.norm, end.eps, end.gate_up), end.down, between);
+  return {y, next != nullptr ? NormLinear(y, next->norm, next->eps, next->product) : at::Tensor()};
+}
+
 at::Tensor SiluMultiply(const at::Tensor& gate_up) {
   LLAVAMINI_ON_GPU(gate_up, SiluMultiply(gate_up));
   if (cpu::TakesRows(gate_up, gate_up.size(-1) / 2)) return cpu::SiluMultiply(gate_up);
@@ -162,8 +176,8 @@ at::Tensor AttendPromptsAndPages(const at::Tensor& qkv, const HeadShape& heads,
                                  const at::Tensor& workspace) {
   return cuda::AttendPromptsAndPages(qkv, heads, prompts, newest, workspace);
 }
-bool AttendsPromptsAndPages(const at::Tensor& rows, const HeadShape& heads) {
-  return cuda::AttendsPromptsAndPages(rows, heads);
+bool AttendsPromptsAndPages(const at::Tensor& rows, int64_t count, const HeadShape& heads) {
+  return cuda::AttendsPromptsAndPages(rows, count, heads);
 }
 #else
 at::Tensor AttendPromptsAndPages(const at::Tensor& /*qkv*/, const HeadShape& /*heads*/,
@@ -171,7 +185,8 @@ at::Tensor AttendPromptsAndPages(const at::Tensor& /*qkv*/, const HeadShape& /*h
                                  const at::Tensor& /*workspace*/) {
   TORCH_CHECK(false, "prompts and newest rows attend apart on a CPU");
 }
-bool AttendsPromptsAndPages(const at::Tensor& /*rows*/, const HeadShape& /*heads*/) {
+bool AttendsPromptsAndPages(const at::Tensor& /*rows*/, int64_t /*count*/,
+                            const HeadShape& /*heads*/) {
   return false;
 }
 #endif

@@ -46,6 +46,24 @@ at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double
 at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
                            const Weights& gate_up);
 
+// What stands between the attentions of two LLaMA blocks, a chain of products: x [N, D], attended
+// [N, H·d] → x₁ = attended Woᵀ + x, then x₂ = (gated half of RmsNorm(x₁)) Wdownᵀ + x₁, which is
+// returned, and with `next` RmsNorm(x₂) Wnextᵀ as well.
+struct BlockEnd {
+  const Weights& out;
+  const at::Tensor& norm;
+  double eps;
+  const Weights& gate_up;
+  const Weights& down;
+};
+struct BlockStart {
+  const at::Tensor& norm;
+  double eps;
+  const Weights& product;
+};
+std::pair<at::Tensor, at::Tensor> FinishBlock(const at::Tensor& x, const at::Tensor& attended,
+                                              const BlockEnd& end, const BlockStart* next);
+
 // gate_up [N, 2F], gates first → silu(gate) · up, [N, F].
 at::Tensor SiluMultiply(const at::Tensor& gate_up);
 
@@ -135,8 +153,9 @@ at::Tensor AttendPages(const at::Tensor& qkv, const HeadShape& heads, const Page
 at::Tensor AttendPromptsAndPages(const at::Tensor& qkv, const HeadShape& heads,
                                  const struct Segments& prompts, const PagedRows& newest,
                                  const at::Tensor& workspace);
-// Whether there is such a kernel, for rows of this dtype and device.
-bool AttendsPromptsAndPages(const at::Tensor& rows, const HeadShape& heads);
+// Whether a step of so many rows of this dtype and device does better so than with AttendPages of
+// all its rows, prompts among them.
+bool AttendsPromptsAndPages(const at::Tensor& rows, int64_t count, const HeadShape& heads);
 
 // RotateAppend, then AttendPages, of one row per sequence.
 at::Tensor AppendAttend(at::Tensor& qkv, const HeadShape& heads, const RopeTable& rope,

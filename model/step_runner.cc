@@ -110,7 +110,7 @@ void StepRunner::Record(Attention attention, int64_t rows) {
     step.sample_rows = inputs_->sample_rows(tokens);
   }
   if (attention == Attention::kPages &&
-      ops::AttendsPromptsAndPages(model_->embedding(), model_->heads())) {
+      ops::AttendsPromptsAndPages(model_->embedding(), rows, model_->heads())) {
     const at::Tensor first = inputs_->first_of_prompts();
     // (Told that runs have one row, flash attention would take another form for it.)
     const int64_t most = std::clamp<int64_t>(rows, 2, kMostPagedPromptRows);

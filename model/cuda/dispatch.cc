@@ -99,8 +99,12 @@ at::Tensor AttendPages(const at::Tensor& qkv, const HeadShape& heads, const Page
   return Attend(qkv, heads, {}, paged, /*append=*/false, workspace);
 }
 
-bool AttendsPromptsAndPages(const at::Tensor& rows, const HeadShape& heads) {
-  return HasKernels(rows) && rows.scalar_type() != at::kFloat && heads.dim % 8 == 0 &&
+bool AttendsPromptsAndPages(const at::Tensor& rows, int64_t count, const HeadShape& heads) {
+  // Up to here one kernel for all rows is faster than two; but a prompt's bits then depend on how
+  // many rows its step has.
+  constexpr int64_t kFewRows = 128;
+  const bool two = count > kFewRows || kernels::Products::OfDevice().deterministic();
+  return two && HasKernels(rows) && rows.scalar_type() != at::kFloat &&
          CanAttend(heads, /*append=*/false);
 }
 

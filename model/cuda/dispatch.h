@@ -19,6 +19,9 @@ at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double
                       const Weights& w);
 at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
                            const Weights& gate_up);
+// ops::FinishBlock of few rows on sm_90; undefined where it is not that.
+std::pair<at::Tensor, at::Tensor> StreamBlock(const at::Tensor& x, const at::Tensor& attended,
+                                              const BlockEnd& end, const BlockStart* next);
 at::Tensor SiluMultiply(const at::Tensor& gate_up);
 void QuickGelu(at::Tensor& x);
 void Gelu(at::Tensor& x);
@@ -40,7 +43,7 @@ at::Tensor AttendPages(const at::Tensor& qkv, const HeadShape& heads, const Page
 at::Tensor AttendPromptsAndPages(const at::Tensor& qkv, const HeadShape& heads,
                                  const Segments& prompts, const PagedRows& newest,
                                  const at::Tensor& workspace);
-bool AttendsPromptsAndPages(const at::Tensor& rows, const HeadShape& heads);
+bool AttendsPromptsAndPages(const at::Tensor& rows, int64_t count, const HeadShape& heads);
 at::Tensor AppendAttend(at::Tensor& qkv, const HeadShape& heads, const RopeTable& rope,
                         const PagedRows& paged, const at::Tensor& workspace);
 int64_t AttendWorkspace(int64_t places, const HeadShape& heads);

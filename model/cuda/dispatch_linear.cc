@@ -23,13 +23,43 @@ const float* ScalesOf(const Weights& w) {
   return w.scale.defined() ? w.scale.data_ptr<float>() : nullptr;
 }
 
-// One kernel for few rows [N, in], or undefined.
+kernels::StreamedProduct Streamed(const at::Tensor& x, const Weights& w, const at::Tensor& residual,
+                                  const at::Tensor& y, bool gated = false) {
+  return {x.data_ptr(),
+          x.stride(0),
+          w.weight.data_ptr(),
+          ScalesOf(w),
+          residual.defined() ? residual.data_ptr() : nullptr,
+          y.data_ptr(),
+          static_cast<int>(w.weight.size(0)),
+          static_cast<int>(w.weight.size(1)),
+          gated};
+}
+
+// By the kernel that streams weights, of few rows [N, in], or undefined.
+at::Tensor StreamProduct(const at::Tensor& x, const Norm& norm, const Weights& w,
+                         const at::Tensor& residual, bool gated) {
+  const int64_t rows = x.size(0), n = w.weight.size(0);
+  if (rows > kernels::kMostStreamedRows || w.bias.defined()) return {};
+  at::Tensor y = at::empty({rows, gated ? n / 2 : n}, x.options());
+  kernels::ProductChain chain{
+      {Streamed(x, w, residual, y, gated)}, 1, static_cast<int>(rows), /*eps=*/0};
+  if (!kernels::CanStreamWeights(ElementOf(x), chain)) return {};
+  const at::Tensor in = norm.weight.defined() ? cuda::RmsNorm(x, norm.weight, norm.eps) : x;
+  chain.products[0].x = in.data_ptr();
+  chain.products[0].x_stride = in.stride(0);
+  kernels::StreamWeights(ElementOf(x), chain, Stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return y;
+}
+
+// Our own kernels for few rows [N, in], or undefined.
 at::Tensor FewRows(const at::Tensor& x, const Norm& norm, const Weights& w,
                    const at::Tensor& residual, bool gated, int64_t most_rows = kMostFusedRows) {
+  if (kernels::Products::OfDevice().deterministic()) return {};
+  at::Tensor y = StreamProduct(x, norm, w, residual, gated);
   const int64_t rows = x.size(0), n = w.weight.size(0);
-  if (rows > most_rows || w.bias.defined() || kernels::Products::OfDevice().deterministic()) {
-    return {};
-  }
+  if (y.defined() || rows > most_rows || w.bias.defined()) return y;
   kernels::FewRows few{x.data_ptr(),
                        x.stride(0),
                        norm.weight.defined() ? norm.weight.data_ptr() : nullptr,
@@ -43,7 +73,7 @@ at::Tensor FewRows(const at::Tensor& x, const Norm& norm, const Weights& w,
                        gated,
                        ScalesOf(w)};
   if (!kernels::CanMultiplyFewRows(ElementOf(x), few)) return {};
-  at::Tensor y = at::empty({rows, gated ? n / 2 : n}, x.options());
+  y = at::empty({rows, gated ? n / 2 : n}, x.options());
   few.y = y.data_ptr();
   kernels::MultiplyFewRows(ElementOf(x), few, Stream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
@@ -66,6 +96,8 @@ kernels::Product ProductOf(const at::Tensor& x, const Weights& w, const at::Tens
 
 // Rows [N, in] and weights of one dtype.
 at::Tensor SameDtypeProduct(const at::Tensor& x, const Weights& w, const at::Tensor& residual) {
+  const at::Tensor streamed = FewRows(x, {}, w, residual, /*gated=*/false, /*most_rows=*/0);
+  if (streamed.defined()) return streamed;
   const at::Tensor y = at::empty({x.size(0), w.weight.size(0)}, x.options());
   if (y.numel() > 0) kernels::Products::OfDevice().Run(ProductOf(x, w, residual, y), Stream());
   return y;
@@ -144,6 +176,49 @@ at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, d
                            const Weights& gate_up) {
   at::Tensor y = FewRows(x, {norm_weight, eps}, gate_up, {}, /*gated=*/true);
   return y.defined() ? y : SiluMultiply(cuda::NormLinear(x, norm_weight, eps, gate_up));
+}
+
+std::pair<at::Tensor, at::Tensor> StreamBlock(const at::Tensor& x, const at::Tensor& attended,
+                                              const BlockEnd& end, const BlockStart* next) {
+  const int64_t rows = x.size(0);
+  const bool biased = end.out.bias.defined() || end.gate_up.bias.defined() ||
+                      end.down.bias.defined() || !x.is_contiguous();
+  if (rows > kernels::kMostStreamedRows || biased ||
+      kernels::Products::OfDevice().deterministic()) {
+    return {};
+  }
+  // The next product goes along when its weights are stored as the others are.
+  const bool chained = next != nullptr && next->eps == end.eps && !next->product.bias.defined() &&
+                       next->product.scale.defined() == end.out.scale.defined();
+  const auto made = [&](int64_t width) { return at::empty({rows, width}, x.options()); };
+  const int64_t width = x.size(1), inner = end.down.weight.size(1);
+  const at::Tensor between = made(width), between_weighted = made(width), gated = made(inner),
+                   y = made(width), y_weighted = made(width);
+  at::Tensor projected;
+  kernels::ProductChain chain{{Streamed(AsRows(attended), end.out, x, between),
+                               Streamed(between_weighted, end.gate_up, {}, gated, /*gated=*/true),
+                               Streamed(gated, end.down, between, y)},
+                              3,
+                              static_cast<int>(rows),
+                              static_cast<float>(end.eps)};
+  chain.products[0].next_norm = end.norm.data_ptr();
+  chain.products[0].weighted = between_weighted.data_ptr();
+  chain.products[1].normed = true;
+  if (chained) {
+    projected = made(next->product.weight.size(0));
+    chain.products[2].next_norm = next->norm.data_ptr();
+    chain.products[2].weighted = y_weighted.data_ptr();
+    chain.products[3] = Streamed(y_weighted, next->product, {}, projected);
+    chain.products[3].normed = true;
+    chain.count = 4;
+  }
+  if (!kernels::CanStreamWeights(ElementOf(x), chain)) return {};
+  kernels::StreamWeights(ElementOf(x), chain, Stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  if (next != nullptr && !chained) {
+    projected = cuda::NormLinear(y, next->norm, next->eps, next->product);
+  }
+  return {y, projected};
 }
 
 }  // namespace llavamini::ops::cuda

@@ -2,9 +2,8 @@
 // out K and add up in a fixed order, so a result does not depend on the number of rows) and goes on to others, loads of the next
 // always in flight; a weight goes from memory straight into the matrix unit's registers: which of the 16 K's of an m16n8k16 product is
 // which does not matter as long as both sides agree, so lane t of a group takes eight adjacent ones (16 bytes).
-#include <type_traits>
-
-#include "model/cuda/element.cuh"
+#include "model/cuda/e4m3.cuh"
+#include "model/cuda/fragments.cuh"
 #include "model/cuda/kernels.h"
 #include "model/cuda/launch.cuh"
 
@@ -29,39 +28,6 @@ __device__ inline uint4 LoadWeights(const void* address) {
                : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
                : "l"(address));
   return value;
-}
-
-template <typename T>
-__device__ inline void MultiplyAdd(float (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
-                                   unsigned b1) {
-  if constexpr (std::is_same_v<T, __half>) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  } else {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  }
-}
-
-// Two adjacent e4m3 of a word, its first or its second pair, as T. Exact: their bits, moved to where T has its
-// exponent's last bits and its fraction's first, times the power of two that lies between the exponents' biases. (NaN,
-// which QuantizeRows gives only where the scale is NaN as well, becomes 480.)
-template <typename T>
-__device__ inline unsigned WidenPair(unsigned word, int pair) {
-  constexpr bool kIsHalf = std::is_same_v<T, __half>;
-  constexpr int kShift = kIsHalf ? 1 : 4;
-  const unsigned spread = __byte_perm(word, 0, pair == 0 ? 0x1404 : 0x3424);  // to the high bytes of both halves
-  const unsigned bits = (spread & 0x80008000u) | (spread >> kShift & (0x7F007F00u >> kShift));
-  unsigned result;
-  if constexpr (kIsHalf) {
-    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(result) : "r"(bits), "r"(0x5C005C00u));  // 2⁸
-  } else {
-    // 2¹²⁰, -0
-    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(bits), "r"(0x7B807B80u), "r"(0x80008000u));
-  }
-  return result;
 }
 
 // The part-th eight K's of a load, in pairs of adjacent ones.
@@ -186,8 +152,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks) FewRowsKernel(FewRows p) {
           const T* source = x + row * x_stride + first + (step + i) * kStepK<Weight> + part * 8;
           uint4 b = {0, 0, 0, 0};
           if (row < p.rows) b = *reinterpret_cast<const uint4*>(source);
-          MultiplyAdd<T>(c[columns], wl.x, wh.x, wl.y, wh.y, b.x, b.y);
-          MultiplyAdd<T>(c[columns], wl.z, wh.z, wl.w, wh.w, b.z, b.w);
+          MultiplyAdd<T>(c[columns], {wl.x, wh.x, wl.y, wh.y}, b.x, b.y);
+          MultiplyAdd<T>(c[columns], {wl.z, wh.z, wl.w, wh.w}, b.z, b.w);
         }
       }
     }

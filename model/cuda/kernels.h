@@ -85,6 +85,34 @@ inline constexpr int kFewRowsShared = 96 * 1024;  // bytes of shared memory, at 
 bool CanMultiplyFewRows(Element type, const FewRows& problem);
 void MultiplyFewRows(Element type, const FewRows& problem, cudaStream_t stream);
 
+// Products with few rows on sm_90, each made of the one before, as fast as weights come from
+// memory: y = f(norm(x) Wᵀ) + residual.
+struct StreamedProduct {
+  const void* x;  // [rows, k]; of a product but the first: what one before it makes
+  int64_t x_stride;
+  const void* weight;    // [n, k]
+  const float* scales;   // [n]: the weights are e4m3, times these; null: as x; of all or none
+  const void* residual;  // as y, or null
+  void* y;               // [rows, n]; gated: [rows, n / 2], silu(first half) · second half
+  int n, k;
+  bool gated;
+  // RMSNorm between two products: the first multiplies its y with next_norm [n], to `weighted`; the
+  // next one takes that as its x and divides by the root of the mean of that y's squares.
+  bool normed = false;
+  const void* next_norm = nullptr;
+  void* weighted = nullptr;  // as y
+};
+inline constexpr int kMostStreamedRows = 32;
+inline constexpr int kMostChained = 4;
+struct ProductChain {
+  StreamedProduct products[kMostChained];
+  int count, rows;
+  float eps;  // of all norms
+};
+bool CanStreamWeights(Element type, const ProductChain& chain);
+// One at a time on a device. Throws std::runtime_error when the driver refuses a matrix.
+void StreamWeights(Element type, const ProductChain& chain, cudaStream_t stream);
+
 // Where rows of sequences lie in paged memory. Each row has a place (below 0: padding, which is
 // neither written nor read) and a position in its sequence; a place has its page table.
 struct PagedRows {

@@ -20,23 +20,37 @@ __device__ inline void LetNextKernelStart() {
 #endif
 }
 
-// Whether the current device knows it. Asked once.
+// Whether the current device knows it, and clusters of blocks. Asked once.
 bool HasProgrammaticLaunch();
 
+struct Grid {
+  dim3 blocks;
+  unsigned threads;
+  size_t shared_bytes;
+  unsigned cluster = 1;  // adjacent blocks that see each other's shared memory
+};
+
 template <typename... Parameters, typename... Arguments>
-void LaunchDependent(void (*kernel)(Parameters...), dim3 grid, unsigned threads, size_t shared_bytes, cudaStream_t stream,
-                     Arguments... arguments) {
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+void LaunchDependent(void (*kernel)(Parameters...), const Grid& grid, cudaStream_t stream, const Arguments&... arguments) {
+  cudaLaunchAttribute attributes[2];
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {grid.cluster, 1, 1};
   cudaLaunchConfig_t config = {};
-  config.gridDim = grid;
-  config.blockDim = dim3(threads);
-  config.dynamicSmemBytes = shared_bytes;
+  config.gridDim = grid.blocks;
+  config.blockDim = dim3(grid.threads);
+  config.dynamicSmemBytes = grid.shared_bytes;
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = HasProgrammaticLaunch() ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = HasProgrammaticLaunch() ? (grid.cluster > 1 ? 2 : 1) : 0;
   cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+}
+
+template <typename... Parameters, typename... Arguments>
+void LaunchDependent(void (*kernel)(Parameters...), dim3 blocks, unsigned threads, size_t shared_bytes, cudaStream_t stream,
+                     const Arguments&... arguments) {
+  LaunchDependent(kernel, Grid{blocks, threads, shared_bytes}, stream, arguments...);
 }
 
 }  // namespace llavamini::kernels

@@ -1,0 +1,48 @@
+#include "model/cuda/tensor_map.h"
+
+#include <cuda_runtime_api.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace llavamini::kernels {
+namespace {
+
+using EncodeTiled = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*,
+                                 const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
+                                 CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+// The driver's, without linking to it. Asked once.
+EncodeTiled Encode() {
+  static const EncodeTiled known = [] {
+    constexpr unsigned kSince = 12000;  // CUDA 12.0
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult result;
+    const cudaError_t error =
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kSince, cudaEnableDefault, &result);
+    const bool found = error == cudaSuccess && result == cudaDriverEntryPointSuccess;
+    return found ? reinterpret_cast<EncodeTiled>(function) : nullptr;
+  }();
+  return known;
+}
+
+}  // namespace
+
+bool HasTensorMaps() { return Encode() != nullptr; }
+
+CUtensorMap MapMatrix(const MappedMatrix& matrix, int box_rows) {
+  constexpr int kBoxBytes = 128;
+  const auto type = matrix.element_bytes == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_UINT16;
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(matrix.width), static_cast<cuuint64_t>(matrix.height)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(matrix.stride)};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(kBoxBytes / matrix.element_bytes), static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t steps[2] = {1, 1};
+  CUtensorMap map;
+  const CUresult result =
+      Encode()(&map, type, 2, const_cast<void*>(matrix.data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+               CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) throw std::runtime_error("cuTensorMapEncodeTiled: " + std::to_string(static_cast<int>(result)));
+  return map;
+}
+
+}  // namespace llavamini::kernels

@@ -1,0 +1,23 @@
+// What sm_90's copies of boxes read from: a matrix in global memory whose rows are contiguous, boxes of 128 bytes of `box_rows` rows.
+// Their 16-byte pieces are swizzled in shared memory: piece i of row r lies at place i ^ (r % 8). Rows past the last are zeros.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+namespace llavamini::kernels {
+
+// Whether the driver knows them.
+bool HasTensorMaps();
+
+struct MappedMatrix {
+  const void* data;  // a multiple of 16
+  int64_t width, height;
+  int64_t stride;     // bytes from a row to the next, a multiple of 16
+  int element_bytes;  // 1 or 2
+};
+// Throws std::runtime_error when the driver refuses.
+CUtensorMap MapMatrix(const MappedMatrix& matrix, int box_rows);
+
+}  // namespace llavamini::kernels
