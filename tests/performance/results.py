@@ -51,9 +51,15 @@ class Results:
         """The highest of all its points."""
         return max((figure(point) for point in self.points(name)), default=None)
 
-    def gpu_memory(self, gib: int) -> float | None:
-        """GiB that our process took of the GPU, at most."""
+    def answered(self, name: str) -> bool:
+        points = self.points(name)
+        return bool(points) and all(point.failed == 0 and point.requests_per_second > 0 for point in points)
+
+    def gpu_memory(self, gib: int, *loads: str) -> float | None:
+        """GiB that our process took of the GPU, at most, with these loads; None unless it answered all of them."""
         sampled = self.read(f"memory-{gib}")
+        if not all(self.answered(f"{load}-{gib}") for load in loads):
+            return None
         return (sampled["most_mib"] - sampled["before_mib"]) / 1024 if sampled else None
 
     def machine(self) -> dict:
