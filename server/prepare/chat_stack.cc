@@ -16,9 +16,9 @@ ChatStack::ChatStack(const ChatStackOptions& options, Model* model, const Tokeni
       memory_(MemoryBudget::Create(options.memory_bytes)),
       cache_(options.image_cache_bytes, options.image_cache_host_bytes),
       engine_(options.engine, model, tokenizer, &cache_, options.end_tokens),
-      preparer_(&options_.model, &options_.limits, chat_template,
-                ImagePreparer(&options_.model, &options_.limits, &cache_, memory_)),
       pool_(std::make_unique<PreparePool>(options.prepare_threads, options.max_prepare_queue)),
+      preparer_(&options_.model, &options_.limits, chat_template,
+                ImagePreparer(&options_.model, &options_.limits, &cache_, memory_, pool_.get())),
       backend_(BackendParts()) {
   engine_.Start();
 }

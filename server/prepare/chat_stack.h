@@ -51,8 +51,8 @@ class ChatStack {
   const std::shared_ptr<MemoryBudget> memory_;
   ImageCache cache_;
   Engine engine_;
-  const Preparer preparer_;
   std::unique_ptr<PreparePool> pool_;
+  const Preparer preparer_;
   ChatBackend backend_;
 };
 

@@ -1,9 +1,12 @@
 #include "server/prepare/prepare_images.h"
 
-#include <algorithm>
+#include <iterator>
+#include <limits>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "server/media/video_sampling.h"
 #include "server/prepare/errors.h"
 
@@ -28,6 +31,30 @@ int64_t InputBytes(const ImageInputOptions& options) {
 struct HeldInput {
   ImageInput input;
   std::shared_ptr<const void> share;
+};
+
+// Of files that are prepared at the same time, what became of the first that failed. Thread-safe.
+class FirstFailure {
+ public:
+  bool IsBefore(int64_t file) const {
+    absl::MutexLock lock(&mutex_);
+    return file_ < file;
+  }
+  void Note(int64_t file, const absl::Status& status) {
+    absl::MutexLock lock(&mutex_);
+    if (file_ < file) return;
+    file_ = file;
+    status_ = status;
+  }
+  absl::Status status() const {
+    absl::MutexLock lock(&mutex_);
+    return status_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  int64_t file_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<int64_t>::max();
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 
 // What the media code refused, with its field; whatever else ended the work, as it is.
@@ -115,37 +142,32 @@ absl::Status ImagePreparer::SetInput(const PlannedFile& file, const Picture& pic
   return absl::OkStatus();
 }
 
-absl::StatusOr<PreparedImage> ImagePreparer::PreparePicture(const PlannedFile& file) const {
-  PreparedImage prepared;
-  prepared.key = MakeImageKey(file.bytes, file.kind, file.options);
-  prepared.encoded = cache_->Find(prepared.key);
-  if (prepared.encoded != nullptr) return prepared;
+absl::Status ImagePreparer::PreparePicture(const PlannedFile& file, PreparedImage& image) const {
+  image.key = MakeImageKey(file.bytes, file.kind, file.options);
+  image.encoded = cache_->Find(image.key);
+  if (image.encoded != nullptr) return absl::OkStatus();
   const absl::StatusOr<Picture> picture = DecodeStill(file.bytes, media_limits_);
   if (!picture.ok()) return InvalidMedia(file.field, picture.status());
-  if (absl::Status status = SetInput(file, *picture, prepared); !status.ok()) return status;
-  return prepared;
+  return SetInput(file, *picture, image);
 }
 
 // Decodes only when the cache lacks a frame.
 absl::Status ImagePreparer::PrepareVideo(const PlannedFile& file, const Interrupt& interrupt,
                                          const std::function<void()>& done,
-                                         std::vector<PreparedImage>& images) const {
+                                         absl::Span<PreparedImage> images) const {
   const ImageKey video = MakeImageKey(file.bytes, PictureKind::kVideo, file.options);
-  const size_t first = images.size();
   std::vector<int64_t> missing;        // frames
   std::vector<size_t> missing_images;  // their places in `images`
-  for (const int64_t frame : file.frames) {
-    PreparedImage image;
-    image.key = FrameKey(video, frame);
-    image.encoded = cache_->Find(image.key);
-    if (image.encoded == nullptr) {
-      missing.push_back(frame);
-      missing_images.push_back(images.size());
+  for (size_t i = 0; i < images.size(); ++i) {
+    images[i].key = FrameKey(video, file.frames[i]);
+    images[i].encoded = cache_->Find(images[i].key);
+    if (images[i].encoded != nullptr) {
+      done();
+    } else {
+      missing.push_back(file.frames[i]);
+      missing_images.push_back(i);
     }
-    images.push_back(std::move(image));
   }
-  const size_t found = images.size() - first - missing.size();
-  for (size_t i = 0; i < found; ++i) done();
   if (missing.empty()) return absl::OkStatus();
   const absl::Status decoded = DecodeFrames(
       file.bytes, file.video, missing, video_limits_, [&] { return interrupt.Check(); },
@@ -157,28 +179,41 @@ absl::Status ImagePreparer::PrepareVideo(const PlannedFile& file, const Interrup
   return decoded.ok() ? decoded : WithField(file.field, decoded);
 }
 
+absl::Status ImagePreparer::PrepareFile(const PlannedFile& file, const Interrupt& interrupt,
+                                        const std::function<void()>& done,
+                                        absl::Span<PreparedImage> images) const {
+  if (absl::Status status = interrupt.Check(); !status.ok()) return status;
+  if (file.kind == PictureKind::kVideo) return PrepareVideo(file, interrupt, done, images);
+  absl::Status status = PreparePicture(file, images[0]);
+  if (status.ok()) done();
+  return status;
+}
+
 absl::StatusOr<std::vector<PreparedImage>> ImagePreparer::Prepare(const MediaPlan& plan,
                                                                   const Interrupt& interrupt,
                                                                   AnswerSink* progress) const {
-  std::vector<PreparedImage> images;
-  images.reserve(static_cast<size_t>(plan.images));
+  std::vector<PreparedImage> images(static_cast<size_t>(plan.images));
+  std::vector<absl::Span<PreparedImage>> images_of;  // by file
+  auto rest = absl::MakeSpan(images);
+  for (const PlannedFile& file : plan.files) {
+    const size_t count = file.kind == PictureKind::kVideo ? file.frames.size() : 1;
+    images_of.push_back(rest.first(count));
+    rest.remove_prefix(count);
+  }
+  absl::Mutex mutex;
   int64_t count = 0;
   const auto done = [&] {
+    absl::MutexLock lock(&mutex);
     ++count;
     if (progress != nullptr) progress->OnProgress(Stage::kDecodingMedia, count, plan.images);
   };
-  for (const PlannedFile& file : plan.files) {
-    if (absl::Status status = interrupt.Check(); !status.ok()) return status;
-    if (file.kind == PictureKind::kVideo) {
-      absl::Status status = PrepareVideo(file, interrupt, done, images);
-      if (!status.ok()) return status;
-      continue;
-    }
-    absl::StatusOr<PreparedImage> image = PreparePicture(file);
-    if (!image.ok()) return image.status();
-    images.push_back(*std::move(image));
-    done();
-  }
+  FirstFailure failure;
+  pool_->ForEach(std::ssize(plan.files), [&](int64_t i) {
+    if (failure.IsBefore(i)) return;
+    const absl::Status status = PrepareFile(plan.files[i], interrupt, done, images_of[i]);
+    if (!status.ok()) failure.Note(i, status);
+  });
+  if (absl::Status status = failure.status(); !status.ok()) return status;
   return images;
 }
 

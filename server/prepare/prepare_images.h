@@ -1,5 +1,5 @@
 // The media of a call: file bytes -> pixels -> the CLIP tower's input, or the encoding that the
-// cache already has. Runs on the prepare pool's threads.
+// cache already has. Runs on the prepare pool's threads; pictures of one call on all that are free.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "server/engine/image_cache.h"
 #include "server/media/still.h"
 #include "server/media/video.h"
@@ -17,6 +18,7 @@
 #include "server/prepare/image_key.h"
 #include "server/prepare/interrupt.h"
 #include "server/prepare/memory_budget.h"
+#include "server/prepare/prepare_pool.h"
 #include "server/prepare/served_model.h"
 
 namespace llavamini {
@@ -40,16 +42,16 @@ class ImagePreparer {
  public:
   // All outlive the preparer.
   ImagePreparer(const ServedModel* model, const CallLimits* limits, ImageCache* cache,
-                std::shared_ptr<MemoryBudget> memory)
-      : model_(model), limits_(limits), cache_(cache), memory_(std::move(memory)) {}
+                std::shared_ptr<MemoryBudget> memory, PreparePool* pool)
+      : model_(model), limits_(limits), cache_(cache), memory_(std::move(memory)), pool_(pool) {}
 
   // The media of a validated call, in order. Videos are looked into for their number of frames.
   // Errors: a video that is refused (with its field), CANCELLED, DEADLINE_EXCEEDED.
   absl::StatusOr<MediaPlan> Plan(const ChatCall& call, const Interrupt& interrupt) const;
 
-  // The images and frames of a plan, in order. Errors: media that is refused (with its field),
-  // QueueFull when the memory for pictures is spent, CANCELLED, DEADLINE_EXCEEDED. `progress` may
-  // be null; else it hears of every picture.
+  // The images and frames of a plan, in order. Errors, of the first file that has one: media that
+  // is refused (with its field), QueueFull when the memory for pictures is spent, CANCELLED,
+  // DEADLINE_EXCEEDED. `progress` may be null; else it hears of every picture, one call at a time.
   absl::StatusOr<std::vector<PreparedImage>> Prepare(const MediaPlan& plan,
                                                      const Interrupt& interrupt,
                                                      AnswerSink* progress) const;
@@ -59,10 +61,13 @@ class ImagePreparer {
   absl::StatusOr<PlannedFile> PlanVideo(const VideoPart& part, const std::string& field,
                                         const Interrupt& interrupt) const;
   ImageInputOptions OptionsOf(Detail detail) const;
-  absl::StatusOr<PreparedImage> PreparePicture(const PlannedFile& file) const;
+  absl::Status PrepareFile(const PlannedFile& file, const Interrupt& interrupt,
+                           const std::function<void()>& done,
+                           absl::Span<PreparedImage> images) const;
+  absl::Status PreparePicture(const PlannedFile& file, PreparedImage& image) const;
   absl::Status PrepareVideo(const PlannedFile& file, const Interrupt& interrupt,
                             const std::function<void()>& done,
-                            std::vector<PreparedImage>& images) const;
+                            absl::Span<PreparedImage> images) const;
   // An input from `picture`, with its share of the memory. QueueFull.
   absl::Status SetInput(const PlannedFile& file, const Picture& picture,
                         PreparedImage& image) const;
@@ -71,6 +76,7 @@ class ImagePreparer {
   const CallLimits* limits_;
   ImageCache* cache_;
   std::shared_ptr<MemoryBudget> memory_;
+  PreparePool* pool_;
   MediaLimits media_limits_;
   VideoLimits video_limits_;
 };

@@ -38,7 +38,7 @@ class PrepareTest : public testing::Test {
 
   Preparer MakePreparer() {
     return {&model_, &limits_, *ChatTemplate::Create(*tokenizer_),
-            ImagePreparer(&model_, &limits_, &cache_, memory_)};
+            ImagePreparer(&model_, &limits_, &cache_, memory_, &pool_)};
   }
   absl::StatusOr<PreparedCall> Prepare(const ChatCall& call) {
     return MakePreparer().Prepare(call, interrupt_, nullptr);
@@ -65,6 +65,7 @@ class PrepareTest : public testing::Test {
   CallLimits limits_;
   ImageCache cache_{1 << 20};
   std::shared_ptr<MemoryBudget> memory_ = MemoryBudget::Create(64 << 20);
+  PreparePool pool_{/*threads=*/2, /*max_queue=*/1};
   Interrupt interrupt_{std::make_shared<std::atomic<bool>>(false), absl::InfiniteFuture()};
 };
 
@@ -87,6 +88,33 @@ TEST_F(PrepareTest, CountsEveryFrameOfASequence) {
   EXPECT_EQ(prepared->images.size(), 5u);
   EXPECT_EQ(prepared->vision_tokens, 20);
   EXPECT_EQ(prepared->prompt_tokens, static_cast<int64_t>(prepared->prompt.size()) + 19);
+}
+
+TEST_F(PrepareTest, KeepsFramesInOrderThoughThreadsShareThem) {
+  const std::string other = ReadFile("demo/samples/sign-word.png");
+  FramesPart frames = FramesOf(40, picture_);
+  for (size_t i = 0; i < 40; i += 3) frames.frames[i].bytes = other;
+  ChatCall call = TextCall();
+  call.messages[0].content.emplace_back(frames);
+  const auto prepared = Prepare(call);
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  const std::vector<PreparedImage>& images = prepared->images;
+  ASSERT_EQ(images.size(), 40u);
+  for (size_t i = 0; i < 40; ++i) {
+    const size_t same = i % 3 == 0 ? 0 : 1;
+    EXPECT_EQ(images[i].key,
+              MakeImageKey(frames.frames[i].bytes, PictureKind::kFrame, {1, 336, true}));
+    EXPECT_EQ(images[i].input->parts, images[same].input->parts);
+  }
+}
+
+TEST_F(PrepareTest, NamesTheFirstBrokenFrame) {
+  FramesPart frames = FramesOf(40, picture_);
+  for (size_t i = 7; i < 40; ++i) frames.frames[i].bytes = "broken";
+  ChatCall call = TextCall();
+  call.messages[0].content.emplace_back(frames);
+  const absl::Status status = Prepare(call).status();
+  EXPECT_THAT(status.ToString(), testing::HasSubstr("frames[7].source"));
 }
 
 TEST_F(PrepareTest, TakesDetailFromTheCallOrTheCheckpoint) {
