@@ -6,8 +6,10 @@
 namespace llavamini {
 namespace {
 
-// Rows of many positions go through the MLP in slices: its inner rows are by far the widest.
-constexpr int64_t kMostMlpRows = 16384;
+// More rows than these, of a long prompt or many images, go through the MLP in slices: its inner
+// rows are by far the widest. A slice keeps a GPU busy.
+constexpr int64_t kMostMlpRows = 8192;
+constexpr int64_t kMlpSliceRows = 2048;
 
 Linear LoadQkv(Checkpoint& checkpoint, const std::string& prefix, const ModelConfig& config) {
   const int64_t d = config.head_dim;
@@ -91,15 +93,19 @@ std::pair<at::Tensor, at::Tensor> LlamaLayer::FinishBlock(const at::Tensor& x,
                                                           const ops::BlockStart* next) const {
   const ops::BlockEnd end{out, mlp_norm.weight, mlp_norm.eps, gate_up, down};
   if (x.size(0) <= kMostMlpRows) return ops::FinishBlock(x, attended, end, next);
-  std::vector<at::Tensor> ys, projected;
-  for (int64_t first = 0; first < x.size(0); first += kMostMlpRows / 4) {
-    const int64_t last = std::min(first + kMostMlpRows / 4, x.size(0));
-    const auto [y, rows] =
+  at::Tensor y = at::empty_like(x), projected;
+  for (int64_t first = 0; first < x.size(0); first += kMlpSliceRows) {
+    const int64_t last = std::min(first + kMlpSliceRows, x.size(0));
+    const auto [y_rows, projected_rows] =
         ops::FinishBlock(x.slice(0, first, last), attended.slice(0, first, last), end, next);
-    ys.push_back(y);
-    if (next != nullptr) projected.push_back(rows);
+    y.slice(0, first, last).copy_(y_rows);
+    if (next == nullptr) continue;
+    if (!projected.defined()) {
+      projected = at::empty({x.size(0), projected_rows.size(1)}, projected_rows.options());
+    }
+    projected.slice(0, first, last).copy_(projected_rows);
   }
-  return {at::cat(ys), next != nullptr ? at::cat(projected) : at::Tensor()};
+  return {y, projected};
 }
 
 std::vector<LlamaLayer> LoadLayers(Checkpoint& checkpoint, const std::string& prefix, int64_t count,
