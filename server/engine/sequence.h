@@ -21,7 +21,8 @@ namespace llavamini {
 
 struct Sequence {
   RequestNumber number = 0;
-  // Of each image that waits to be fused: `encoded` once it is on the device, else `input`.
+  // Of each image that waits to be fused: `encoded` once it is, on the device or the host, else
+  // `input`.
   std::unique_ptr<Request> request;
   std::unique_ptr<FusedPrompt> fused;  // from its first image's fusion to the prefill
   size_t images_fused = 0;             // the first so many are fused and let go

@@ -10,7 +10,7 @@
 // - While sequences run, a step and the pieces before it take no longer than two steps of an idle
 //   server; as images pile up behind the batch, up to three times the step more. At least one piece
 //   goes before a step; but prompts, whose texts have been fused just before it, may put it off by
-//   one step. What is encoded is fused before the next step.
+//   one step. What is encoded before a step is fused before the one after it.
 // - Images that come back from the host's memory are held to a batch while sequences run.
 // - Only as many of the oldest requests are worked on as the memory for what waits allows.
 #pragma once
