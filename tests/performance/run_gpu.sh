@@ -94,10 +94,10 @@ section_stages() {
 
 section_serve() {
   local failed=0 rates half
-  start_server --max-running 512 --max-waiting 4096 --max-frames 1024 || return 1
+  start_server --max-running 768 --max-waiting 4096 --max-frames 1024 || return 1
   bench one-new --concurrency 1 "${new[@]}" "${question[@]}" --warmup 8 --duration 8 || failed=1
   bench one-repeated --concurrency 1 "${repeated[@]}" "${question[@]}" --warmup 16 --duration 6 || failed=1
-  bench saturation-new --concurrency 8,32,64,128,256,512 "${new[@]}" "${question[@]}" --warmup 64 --duration 6 || failed=1
+  bench saturation-new --concurrency 8,32,128,256,512,768 "${new[@]}" "${question[@]}" --warmup 64 --duration 6 || failed=1
   bench saturation-repeated --concurrency 256,512 "${repeated[@]}" "${question[@]}" --warmup 64 --duration 8 || failed=1
   # Shares of what was just reached: the open loop's load, half of it among them.
   rates=$("$python" "$here/table.py" --rates-of "$out/saturation-new.json" 0.1 0.3 0.5 0.7 0.85 0.95) || failed=1
