@@ -119,7 +119,8 @@ absl::StatusOr<bool> VisionWork::Encode(absl::Span<Sequence* const> waiting, con
     facts.spent_milliseconds += pieces * facts.piece_milliseconds;
     if (!load.anyone_runs || facts.spent_milliseconds <= 0) break;  // arrivals are looked at first
   }
-  put_off_ = !encoder_.idle() && pieces_run == 0;
+  const bool step_follows = !load.anyone_runs || load.step_rows > 0;
+  if (step_follows) put_off_ = !encoder_.idle() && pieces_run == 0;
   return worked;
 }
 

@@ -46,6 +46,20 @@ TEST_F(CoreVisionTest, PutsPiecesOffForPromptsByOneStep) {
   RunToTheEnd();
 }
 
+TEST_F(CoreVisionTest, PutsPiecesOffForPromptsThoughNoStepCouldBeLaunchedBefore) {
+  auto awaited = MakeRequest(99, {}, 100);
+  awaited->sampling.repetition_penalty = 1.1F;  // each token is awaited before the next step
+  Submit(std::move(awaited));
+  EXPECT_EQ(NextCalls(), "L");
+  Submit(1, {FakeImage(1)});
+  EXPECT_EQ(NextCalls(), "BC");
+  Submit(2);
+  EXPECT_EQ(NextCalls(), "L");
+  EXPECT_EQ(LastLaunch().prompts, 1);
+  EXPECT_EQ(NextCalls(), "PLC");
+  RunToTheEnd();
+}
+
 TEST_F(CoreVisionTest, RunsAsManyPiecesAsFitTwoStepsOfAnIdleServer) {
   behaviour_.pieces = 7;
   behaviour_.step_milliseconds = 3;   // for one row
