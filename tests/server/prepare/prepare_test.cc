@@ -2,11 +2,6 @@
 // memory.
 #include "server/prepare/prepare.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <set>
 #include <string>
@@ -14,59 +9,14 @@
 #include "server/prepare/errors.h"
 #include "server/prepare/image_key.h"
 #include "server/prepare/validate_params.h"
-#include "tests/server/prepare/call_builder.h"
+#include "tests/server/prepare/prepare_fixture.h"
 
 namespace llavamini {
 namespace {
 
-std::string ReadFile(const std::string& name) {
-  std::ifstream file(std::string(LLAVAMINI_SOURCE_DIR "/") + name, std::ios::binary);
-  EXPECT_TRUE(file.good()) << name;
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 class SmallImage final : public EncodedImage {
  public:
   size_t bytes() const override { return 100; }
-};
-
-class PrepareTest : public testing::Test {
- protected:
-  PrepareTest()
-      : tokenizer_(*Tokenizer::Load(LLAVAMINI_SOURCE_DIR "/demo/checkpoint/tokenizer.json", 1000)),
-        picture_(ReadFile("demo/samples/shapes-1.png")) {}
-
-  Preparer MakePreparer() {
-    return {&model_, &limits_, *ChatTemplate::Create(*tokenizer_),
-            ImagePreparer(&model_, &limits_, &cache_, memory_, &pool_)};
-  }
-  absl::StatusOr<PreparedCall> Prepare(const ChatCall& call) {
-    return MakePreparer().Prepare(call, interrupt_, nullptr);
-  }
-  ChatCall PictureCall(Detail detail = Detail::kUnspecified) {
-    ChatCall call = TextCall();
-    ImagePart image = ImageOf(picture_);
-    image.detail = detail;
-    call.messages[0].content.insert(call.messages[0].content.begin(), image);
-    return call;
-  }
-
-  ChatCall VideoCall(std::string_view bytes, FrameSampling sampling = {}) {
-    ChatCall call = TextCall();
-    VideoPart video = VideoOf(bytes);
-    video.sampling = sampling;
-    call.messages[0].content.emplace_back(video);
-    return call;
-  }
-
-  std::unique_ptr<const Tokenizer> tokenizer_;
-  std::string picture_;
-  ServedModel model_ = SmallModel();
-  CallLimits limits_;
-  ImageCache cache_{1 << 20};
-  std::shared_ptr<MemoryBudget> memory_ = MemoryBudget::Create(64 << 20);
-  PreparePool pool_{/*threads=*/2, /*max_queue=*/1};
-  Interrupt interrupt_{std::make_shared<std::atomic<bool>>(false), absl::InfiniteFuture()};
 };
 
 TEST_F(PrepareTest, PutsOnePlaceholderForAPicture) {
@@ -77,44 +27,6 @@ TEST_F(PrepareTest, PutsOnePlaceholderForAPicture) {
   ASSERT_NE(prepared->images[0].input, nullptr);
   EXPECT_EQ(prepared->images[0].input->parts.size(), 336u * 336 * 3);
   EXPECT_EQ(prepared->prompt_tokens, static_cast<int64_t>(prepared->prompt.size()));
-}
-
-TEST_F(PrepareTest, CountsEveryFrameOfASequence) {
-  ChatCall call = TextCall();
-  call.messages[0].content.emplace_back(FramesOf(5, picture_));
-  model_.tokens_per_image = 4;
-  const auto prepared = Prepare(call);
-  ASSERT_TRUE(prepared.ok()) << prepared.status();
-  EXPECT_EQ(prepared->images.size(), 5u);
-  EXPECT_EQ(prepared->vision_tokens, 20);
-  EXPECT_EQ(prepared->prompt_tokens, static_cast<int64_t>(prepared->prompt.size()) + 19);
-}
-
-TEST_F(PrepareTest, KeepsFramesInOrderThoughThreadsShareThem) {
-  const std::string other = ReadFile("demo/samples/sign-word.png");
-  FramesPart frames = FramesOf(40, picture_);
-  for (size_t i = 0; i < 40; i += 3) frames.frames[i].bytes = other;
-  ChatCall call = TextCall();
-  call.messages[0].content.emplace_back(frames);
-  const auto prepared = Prepare(call);
-  ASSERT_TRUE(prepared.ok()) << prepared.status();
-  const std::vector<PreparedImage>& images = prepared->images;
-  ASSERT_EQ(images.size(), 40u);
-  for (size_t i = 0; i < 40; ++i) {
-    const size_t same = i % 3 == 0 ? 0 : 1;
-    EXPECT_EQ(images[i].key,
-              MakeImageKey(frames.frames[i].bytes, PictureKind::kFrame, {1, 336, true}));
-    EXPECT_EQ(images[i].input->parts, images[same].input->parts);
-  }
-}
-
-TEST_F(PrepareTest, NamesTheFirstBrokenFrame) {
-  FramesPart frames = FramesOf(40, picture_);
-  for (size_t i = 7; i < 40; ++i) frames.frames[i].bytes = "broken";
-  ChatCall call = TextCall();
-  call.messages[0].content.emplace_back(frames);
-  const absl::Status status = Prepare(call).status();
-  EXPECT_THAT(status.ToString(), testing::HasSubstr("frames[7].source"));
 }
 
 TEST_F(PrepareTest, TakesDetailFromTheCallOrTheCheckpoint) {
