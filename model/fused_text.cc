@@ -10,7 +10,6 @@ namespace llavamini {
 namespace {
 
 // Rows fused at once: bounds the memory that a long text or many frames take.
-constexpr int64_t kMostRows = 4096;
 
 // The longest text that is a graph.
 constexpr int64_t kMostShortRows = 256;
@@ -40,7 +39,7 @@ void TextFuser::Fuse(absl::Span<const FusionRow> rows) const {
     const auto length = static_cast<int64_t>(text.ids.size());
     for (const EncodedImagePtr& image : row.images) {
       TORCH_CHECK(!image->on_host(), "images are fused on the device");
-      if (!batch.runs.empty() && batch.rows + length > kMostRows) {
+      if (!batch.runs.empty() && batch.rows + length > kMostTextRows) {
         Run(batch);
         batch = {};
       }

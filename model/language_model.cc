@@ -56,6 +56,7 @@ at::Tensor LanguageModel::Forward(at::Tensor x, const StepRows& rows, KvCache& c
     const ops::PagedRows paged{rows.places,       rows.positions,      cache.page_table,
                                cache.keys[layer], cache.values[layer], rows.slots};
     at::Tensor attended = Attend(qkv, rows, paged, cache.workspace);
+    qkv.reset();  // of a long prompt it is large
     const bool last = layer + 1 == layers_.size();
     if (last && rows.sample_rows.defined()) {  // the others lead nowhere
       x = x.index_select(0, rows.sample_rows);

@@ -1,15 +1,11 @@
 #include "model/llama.h"
 
-#include <algorithm>
 #include <numbers>
+
+#include "model/memory_plan.h"
 
 namespace llavamini {
 namespace {
-
-// More rows than these, of a long prompt or many images, go through the MLP in slices: its inner
-// rows are by far the widest. A slice keeps a GPU busy.
-constexpr int64_t kMostMlpRows = 8192;
-constexpr int64_t kMlpSliceRows = 2048;
 
 Linear LoadQkv(Checkpoint& checkpoint, const std::string& prefix, const ModelConfig& config) {
   const int64_t d = config.head_dim;
@@ -92,10 +88,11 @@ std::pair<at::Tensor, at::Tensor> LlamaLayer::FinishBlock(const at::Tensor& x,
                                                           const at::Tensor& attended,
                                                           const ops::BlockStart* next) const {
   const ops::BlockEnd end{out, mlp_norm.weight, mlp_norm.eps, gate_up, down};
-  if (x.size(0) <= kMostMlpRows) return ops::FinishBlock(x, attended, end, next);
+  const int64_t slices = (x.size(0) + kMostMlpRows - 1) / kMostMlpRows;
+  if (slices <= 1) return ops::FinishBlock(x, attended, end, next);
   at::Tensor y = at::empty_like(x), projected;
-  for (int64_t first = 0; first < x.size(0); first += kMlpSliceRows) {
-    const int64_t last = std::min(first + kMlpSliceRows, x.size(0));
+  for (int64_t slice = 0; slice < slices; ++slice) {
+    const int64_t first = x.size(0) * slice / slices, last = x.size(0) * (slice + 1) / slices;
     const auto [y_rows, projected_rows] =
         ops::FinishBlock(x.slice(0, first, last), attended.slice(0, first, last), end, next);
     y.slice(0, first, last).copy_(y_rows);

@@ -12,7 +12,8 @@ namespace {
 
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kGiB = 1 << 30;
-constexpr int64_t kContextBytes = 600 * kMiB;  // CUDA's context, and the libraries' code on the GPU
+constexpr int64_t kContextBytes =
+    1024 * kMiB;  // CUDA's context, graphs, and the libraries' code on the GPU
 constexpr int64_t kWorkspaceBytes = 64 * kMiB;  // of cuBLAS
 constexpr int64_t kLeastCachedImages = 8;
 constexpr int64_t kComfortableChat = 1024;  // tokens
@@ -62,24 +63,44 @@ int64_t VisualRows(const ModelConfig& config, int64_t ratio) {
   return PartsOfImage(ratio) * config.vision.patches() + config.compressed_tokens();
 }
 
-// Of one row in a LLaMA block: the residual and its neighbours, the projections, the gated rows.
-int64_t RowElements(const ModelConfig& config) {
-  return 2 * config.intermediate_size + 4 * config.hidden_size + QkvWidth(config);
+// Elements of rows in LLaMA blocks: residuals and what attention reads and makes; then, of as many
+// as go through the MLP at once, its inner rows and their neighbours.
+int64_t RowsElements(const ModelConfig& config, int64_t rows) {
+  const int64_t whole = 5 * config.hidden_size + QkvWidth(config);
+  const int64_t sliced = 3 * config.intermediate_size + 2 * config.hidden_size;
+  return rows * whole + std::min(rows, kMostMlpRows) * sliced;
 }
 
+// Pixels, rows between pieces and results of the largest vision batch, which are never given back.
+int64_t VisionBatchBytes(const ModelConfig& config, const MemoryRequest& request) {
+  const VisionConfig& clip = config.vision;
+  const int64_t parts = PartsOfImage(config.resolution_ratio);
+  const int64_t elements = parts * (clip.patches() + 1) * clip.hidden_size +
+                           VisualRows(config, config.resolution_ratio) * config.hidden_size;
+  const int64_t image = parts * 3 * clip.image_size * clip.image_size +
+                        elements * request.element_bytes +
+                        EncodedImageBytes(config, config.resolution_ratio, request.element_bytes);
+  return request.max_images_per_batch * image;
+}
+
+// Graphs share the memory of the largest of them; what runs without one has its own.
 int64_t ActivationBytes(const ModelConfig& config, const MemoryRequest& request) {
   const VisionConfig& clip = config.vision;
-  const int64_t ratio = config.resolution_ratio;
-  const int64_t clip_rows = PartsOfImage(ratio) * (clip.patches() + 1);
-  const int64_t image = VisualRows(config, ratio) * RowElements(config) +
-                        clip_rows * (clip.intermediate_size + 7 * clip.hidden_size);
-  const int64_t rows = std::max(request.max_step_rows, request.max_running);
-  const int64_t prompt = request.max_context_tokens * config.hidden_size;
-  const int64_t elements =
-      request.max_images_per_batch * image + rows * RowElements(config) + prompt;
+  const int64_t ratio = config.resolution_ratio, images = request.max_images_per_batch;
+  const int64_t clip_rows = images * PartsOfImage(ratio) * (clip.patches() + 1);
+  const int64_t in_graphs =
+      std::max({clip_rows * (clip.intermediate_size + 7 * clip.hidden_size),
+                RowsElements(config, images * VisualRows(config, ratio)),
+                RowsElements(config, std::max(request.max_step_rows, request.max_running))});
+  // Text rows attend to those of images, which are copied beside them.
+  const int64_t packed =
+      images * VisualRows(config, ratio) * 2 * config.num_key_value_heads * config.head_dim;
+  const int64_t direct = std::max(RowsElements(config, request.max_context_tokens),
+                                  RowsElements(config, kMostTextRows) + packed);
   const int64_t fused = kStepsAhead * request.max_step_rows * config.hidden_size;  // sums
   const int64_t logits = request.max_running * config.vocab_size;
-  return elements * request.element_bytes + (fused + logits) * int64_t{sizeof(float)};
+  return (in_graphs + direct) * request.element_bytes + (fused + logits) * int64_t{sizeof(float)} +
+         VisionBatchBytes(config, request);
 }
 
 std::string SizeText(int64_t bytes) {

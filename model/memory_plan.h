@@ -18,6 +18,11 @@ inline constexpr int kPageTokens = 16;
 inline constexpr int64_t kImageBatchesAhead = 2;
 inline constexpr int64_t kStepsAhead = 4;
 
+// Rows that go through an MLP, whose inner rows are by far the widest, at once, and texts' rows
+// that are fused at once. More are cut into slices of equal size.
+inline constexpr int64_t kMostMlpRows = 5120;
+inline constexpr int64_t kMostTextRows = 4096;
+
 // What is wanted, and what there is.
 struct MemoryRequest {
   int64_t element_bytes = 2;
@@ -35,7 +40,7 @@ struct MemoryRequest {
 // In bytes, the pages excepted. A field that is 0 takes nothing.
 struct MemoryPlan {
   int64_t weights = 0;
-  int64_t activations = 0;   // of the largest step and the largest vision batch
+  int64_t activations = 0;   // of the largest step or vision batch, and of the longest prompt
   int64_t visual_slots = 0;  // encoded images that requests in flight hold
   int64_t overhead = 0;      // CUDA's context, libraries and their workspaces
   int64_t image_cache = 0;

@@ -122,7 +122,7 @@ class Model {
   virtual ~Model() = default;
   virtual const ModelFacts& facts() const = 0;
 
-  // At most facts().max_images, all of the same resolution_ratio.
+  // At most facts().max_images, all of the same resolution_ratio. One encoding at a time.
   virtual absl::StatusOr<std::unique_ptr<Encoding>> BeginEncoding(
       absl::Span<const ImageInput* const> images) = 0;
 

@@ -99,16 +99,28 @@ VisionRunner::Shape VisionRunner::MakeShape(int64_t images, int64_t resolution_r
   shape.pictures = ops::MakeSegments(rows, rows, device);
   shape.visual = fusion_->ShapeOf(images, resolution_ratio, device);
   const int64_t heads = config_.num_key_value_heads * config_.head_dim;
-  shape.pixels = at::zeros({images, shape.parts, side, side, 3}, options_.dtype(at::kByte));
-  shape.kept = at::zeros({images, fusion_->layers(), 2, shape.visual.rows, heads}, options_);
-  shape.tokens = at::zeros({images * config_.compressed_tokens(), config_.hidden_size}, options_);
+  // Of the largest batch, where there is one already: one batch is under way at a time.
+  const auto known = shapes_.find({max_images_, resolution_ratio});
+  const Shape* largest = known == shapes_.end() ? nullptr : known->second.get();
+  const auto rows_of = [&](at::Tensor Shape::*member, std::vector<int64_t> sizes,
+                           at::ScalarType dtype) {
+    if (largest == nullptr) return at::zeros(sizes, options_.dtype(dtype));
+    return (largest->*member).narrow(0, 0, sizes[0]);
+  };
+  const at::ScalarType dtype = options_.dtype().toScalarType();
+  shape.pixels = rows_of(&Shape::pixels, {images, shape.parts, side, side, 3}, at::kByte);
+  shape.kept =
+      rows_of(&Shape::kept, {images, fusion_->layers(), 2, shape.visual.rows, heads}, dtype);
+  shape.tokens =
+      rows_of(&Shape::tokens, {images * config_.compressed_tokens(), config_.hidden_size}, dtype);
   const int64_t units = 1 + clip_->block_count() + 1 + fusion_->layers();
   shape.cuts = {0, units};
   if (!device.is_cuda()) return shape;
 
-  shape.clip_rows =
-      at::zeros({images * shape.parts * clip_->rows(), config_.vision.hidden_size}, options_);
-  shape.fusion_rows = at::zeros({images * shape.visual.rows, config_.hidden_size}, options_);
+  shape.clip_rows = rows_of(
+      &Shape::clip_rows, {images * shape.parts * clip_->rows(), config_.vision.hidden_size}, dtype);
+  shape.fusion_rows =
+      rows_of(&Shape::fusion_rows, {images * shape.visual.rows, config_.hidden_size}, dtype);
   const std::vector<double> costs = UnitOperations(config_, clip_->block_count(), resolution_ratio);
   double total = 0, done = 0;
   for (const double cost : costs) total += cost * static_cast<double>(images);
