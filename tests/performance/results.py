@@ -55,10 +55,10 @@ class Results:
         points = self.points(name)
         return bool(points) and all(point.failed == 0 and point.requests_per_second > 0 for point in points)
 
-    def gpu_memory(self, gib: int, *loads: str) -> float | None:
-        """GiB that our process took of the GPU, at most, with these loads; None unless it answered all of them."""
-        sampled = self.read(f"memory-{gib}")
-        if not all(self.answered(f"{load}-{gib}") for load in loads):
+    def gpu_memory(self, server: str, *loads: str) -> float | None:
+        """GiB that this server took of the GPU, at most, with these loads; None unless it answered all of them."""
+        sampled = self.read(f"memory-{server}")
+        if not all(self.answered(f"{load}-{server}") for load in loads):
             return None
         return (sampled["most_mib"] - sampled["before_mib"]) / 1024 if sampled else None
 

@@ -111,13 +111,13 @@ section_serve() {
 
 gpu_memory_used=(nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -i 0) # MiB
 
-# start_limited GIB FLAG...: a server under this limit; what it takes of the GPU is sampled from before its start.
+# start_limited NAME GIB FLAG...: a server under this limit; what it takes of the GPU is sampled from before its start.
 start_limited() {
-  gib=$1 samples=$(mktemp) before_mib=$("${gpu_memory_used[@]}")
+  limited=$1 gib=$2 samples=$(mktemp) before_mib=$("${gpu_memory_used[@]}")
   "${gpu_memory_used[@]}" -lms 100 > "$samples" &
   sampler=$!
   # Contexts of 10,000 frames, each one token; little memory of the host, which takes seconds to be page-locked.
-  start_server --gpu-memory-limit-gib "$gib" --max-running 64 --max-frames 10000 --image-cache-host-mib 256 "${@:2}" && return
+  start_server --gpu-memory-limit-gib "$gib" --max-running 64 --max-frames 10000 --image-cache-host-mib 256 "${@:3}" && return
   stop_sampling
   return 1
 }
@@ -125,7 +125,7 @@ start_limited() {
 # The most that was taken until now: after each load, so that it is there if the next one takes too long.
 note_memory() {
   printf '{"limit_gib": %s, "before_mib": %s, "most_mib": %s, "ready_seconds": %s}\n' "$gib" "$before_mib" \
-    "$(sort -n "$samples" | tail -1)" "$started" > "$out/memory-$gib.json"
+    "$(sort -n "$samples" | tail -1)" "$started" > "$out/memory-$limited.json"
 }
 
 stop_sampling() {
@@ -141,24 +141,24 @@ stop_limited() {
 
 # 40 text tokens and 10,000 vision tokens.
 bench_frames() {
-  bench "frames-10000-$gib" --concurrency 1 --frames 10000 --image-size 112x112 --prompt-tokens 10040 --max-tokens 16 --warmup 0 \
+  bench "frames-10000-$limited" --concurrency 1 --frames 10000 --image-size 112x112 --prompt-tokens 10040 --max-tokens 16 --warmup 0 \
     --requests 1
 }
 
 section_memory() {
   local failed=0
-  rm -f "$out"/{memory,frames-10000,chats-64}-{20,24}.*
-  if start_limited 24 --max-context-tokens 16384; then
+  rm -f "$out"/{memory,frames-10000,chats-64}-{large,small}.*
+  if start_limited large 24 --max-context-tokens 16384; then
     bench_frames || failed=1
     note_memory
-    bench chats-64-24 --concurrency 64 "${new[@]}" "${question[@]}" --warmup 0 --requests 256 || failed=1
+    bench chats-64-large --concurrency 64 "${new[@]}" "${question[@]}" --warmup 0 --requests 256 || failed=1
     note_memory
     stop_limited || failed=1
   else
     failed=1
   fi
   # Beside 17.2 GiB of weights there is room for one such context, and for images in batches of four.
-  start_limited 20 --max-context-tokens 10304 --max-images-per-batch 4 || return 1
+  start_limited small 21.5 --max-context-tokens 10304 --max-images-per-batch 4 || return 1
   bench_frames || failed=1
   note_memory
   stop_limited || failed=1

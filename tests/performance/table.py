@@ -92,7 +92,7 @@ def load_rows(of: Results) -> list[Row]:
     requests, tokens = of.reference("requests_batch_64_tokens_64"), of.reference("answer_tokens_batch_64_tokens_64")
     frames = of.reference("video_frames_batch_32")
     idle = of.first("one-new", lambda p: p.inter_token.p99)
-    ten_thousand = of.first("frames-10000-24", lambda p: p.first_token.p50 / 1e3)
+    ten_thousand = of.first("frames-10000-large", lambda p: p.first_token.p50 / 1e3)
     return [
         Row("requests, new images, 64 tokens out", "requests/s", of.best("saturation-new", lambda p: p.requests_per_second),
             requests, 286, 220),
@@ -108,10 +108,10 @@ def load_rows(of: Results) -> list[Row]:
 
 def memory_rows(of: Results) -> list[Row]:
     reference = of.reference_memory()
-    chats = of.first("chats-64-24", lambda p: float(p.most_in_flight) if p.failed == 0 else 0.0)
+    chats = of.first("chats-64-large", lambda p: float(p.most_in_flight) if p.failed == 0 else 0.0)
     return [
-        Row("GPU memory, limit 20 GiB, 10,000 frames", "GiB", of.gpu_memory(20, "frames-10000"), reference, 17.2, 20),
-        Row("GPU memory, limit 24 GiB, 10,000 frames and 64 chats", "GiB", of.gpu_memory(24, "frames-10000", "chats-64"),
+        Row("GPU memory, 10,000 frames", "GiB", of.gpu_memory("small", "frames-10000"), reference, 17.2, 20),
+        Row("GPU memory, limit 24 GiB, 10,000 frames and 64 chats", "GiB", of.gpu_memory("large", "frames-10000", "chats-64"),
             reference, 17.2, 24),
         Row("chats at a time under 24 GiB, all answered", "chats", chats, goal=64),
     ]  # fmt: skip
