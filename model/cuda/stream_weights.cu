@@ -193,7 +193,8 @@ void LaunchColumns(const ProductChain& products, cudaStream_t stream) {
 
 bool CanStream(const StreamedProduct& p) {
   const int part = kSplit * (p.scales != nullptr ? kSpanK<uint8_t> : kSpanK<uint16_t>), unit = p.gated ? 2 * kUnit : kUnit;
-  return p.k % part == 0 && p.x_stride % 8 == 0 && p.n % unit == 0 && p.n / unit >= MostClusters();
+  const bool aligned = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && reinterpret_cast<uintptr_t>(p.weight) % 16 == 0;
+  return aligned && p.k % part == 0 && p.x_stride % 8 == 0 && p.n % unit == 0 && p.n / unit >= MostClusters();
 }
 
 }  // namespace
