@@ -86,11 +86,10 @@ __global__ void __launch_bounds__(kThreads, 1) Kernel(const __grid_constant__ Ch
 
 // ---------------------------------------------------------------- launching
 
-// Clusters that run at the same time, one block per SM. Asked once.
+// Clusters that run at the same time, one block per SM; 0 where an SM has too little shared memory. Asked once.
 int MostClusters() {
   static const int known = [] {
     const auto kernel = Kernel<__half, __half, 8>;
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
     cudaLaunchAttribute cluster;
     cluster.id = cudaLaunchAttributeClusterDimension;
     cluster.val.clusterDim = {kSplit, 1, 1};
@@ -101,7 +100,12 @@ int MostClusters() {
     config.attrs = &cluster;
     config.numAttrs = 1;
     int count = 0;
-    return cudaOccupancyMaxActiveClusters(&count, kernel, &config) == cudaSuccess ? count : 0;
+    if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared) != cudaSuccess ||
+        cudaOccupancyMaxActiveClusters(&count, kernel, &config) != cudaSuccess) {
+      cudaGetLastError();  // not for whoever asks next
+      return 0;
+    }
+    return count;
   }();
   return known;
 }

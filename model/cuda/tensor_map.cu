@@ -20,6 +20,7 @@ EncodeTiled Encode() {
     cudaDriverEntryPointQueryResult result;
     const cudaError_t error =
         cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kSince, cudaEnableDefault, &result);
+    if (error != cudaSuccess) cudaGetLastError();  // not for whoever asks next
     const bool found = error == cudaSuccess && result == cudaDriverEntryPointSuccess;
     return found ? reinterpret_cast<EncodeTiled>(function) : nullptr;
   }();
