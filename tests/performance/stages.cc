@@ -98,6 +98,35 @@ nlohmann::json TimeParts(const ModelConfig& config, at::ScalarType dtype) {
   return parts;
 }
 
+// What stands between the attentions of two blocks, by rows, per block.
+nlohmann::json TimeBlocks(const ModelConfig& config, at::ScalarType dtype) {
+  constexpr int64_t kBlocks = 4;  // more weights than a cache holds
+  const c10::InferenceMode inference;
+  const at::Device device(at::kCUDA, 0);
+  const auto checkpoint = Checkpoint::Dummy();
+  checkpoint->SetTarget(device, dtype);
+  const DeviceStream stream(device);
+  const DeviceStream::Use use(stream);
+  const std::vector<LlamaLayer> layers =
+      LoadLayers(*checkpoint, "model.layers", kBlocks + 1, config, /*fp8=*/false);
+  const auto options = at::TensorOptions(device).dtype(dtype);
+  nlohmann::json blocks;
+  std::deque<Captured> captured;
+  for (const int64_t rows : {1, 8, 16, 32, 48, 64, 128, 256}) {
+    const at::Tensor x = at::randn({rows, config.hidden_size}, options);
+    const at::Tensor attended =
+        at::randn({rows, config.num_attention_heads * config.head_dim}, options);
+    const Captured& run = captured.emplace_back(stream, [&] {
+      for (int64_t i = 0; i < kBlocks; ++i) {
+        layers[i].FinishAndProject(x, attended, layers[i + 1].attention_norm, layers[i + 1].qkv);
+      }
+      return at::Tensor();
+    });
+    blocks[absl::StrCat("block_", rows, "_ms")] = stream.Time([&] { run.Run(); }, 20) / kBlocks;
+  }
+  return blocks;
+}
+
 struct StageOptions {
   LoadOptions load;
   std::string json_file;
@@ -219,6 +248,7 @@ int Run(const std::vector<std::string>& arguments) {
   if (options->profile) result["profile"] = Profile(driver, options->places);
   if (options->parts) {
     result["parts"] = TimeParts(config, at::kBFloat16);
+    result["parts"].update(TimeBlocks(config, at::kBFloat16));
     for (const auto& [name, value] : result["parts"].items()) Print(name, value.get<double>());
   }
   if (!options->json_file.empty()) std::ofstream(options->json_file) << result.dump(1) << "\n";
