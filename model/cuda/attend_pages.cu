@@ -265,16 +265,7 @@ void AttendPages(Element type, const HeadRows& heads, const PagedRows& paged, bo
   if (CanAttendByMatrix(type, heads.dim)) return AttendPagesByMatrix(type, p, append, stream);
   WithElement(type, [&](auto element) {
     using T = decltype(element);
-    switch (heads.query_heads / heads.key_value_heads) {
-      case 1:
-        return LaunchLanes<T, 1>(p, append, stream);
-      case 2:
-        return LaunchLanes<T, 2>(p, append, stream);
-      case 4:
-        return LaunchLanes<T, 4>(p, append, stream);
-      default:
-        return LaunchLanes<T, 8>(p, append, stream);
-    }
+    WithQueries(heads, [&](auto queries) { LaunchLanes<T, decltype(queries)::value>(p, append, stream); });
   });
 }
 

@@ -98,7 +98,7 @@ void Launch(const AttentionProblem& p, cudaStream_t stream) {
   // Else an SM may be set up for fewer blocks than fit.
   static const cudaError_t preferred =
       cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-  if (preferred != cudaSuccess) return;
+  static_cast<void>(preferred);
   const dim3 grid(p.heads.key_value_heads, static_cast<unsigned>(p.heads.rows),  // a row's heads lie side by side: they run together
                   SplitBlocks(p.heads.rows, p.heads.key_value_heads, p.paged.most_pages));
   LaunchDependent(kernel, grid, kThreads, 0, stream, p);
@@ -115,16 +115,7 @@ void LaunchDim(const AttentionProblem& p, bool append, cudaStream_t stream) {
 
 template <typename T>
 void LaunchQueries(const AttentionProblem& p, bool append, cudaStream_t stream) {
-  switch (p.heads.query_heads / p.heads.key_value_heads) {
-    case 1:
-      return LaunchDim<T, 1>(p, append, stream);
-    case 2:
-      return LaunchDim<T, 2>(p, append, stream);
-    case 4:
-      return LaunchDim<T, 4>(p, append, stream);
-    default:
-      return LaunchDim<T, 8>(p, append, stream);
-  }
+  WithQueries(p.heads, [&](auto queries) { LaunchDim<T, decltype(queries)::value>(p, append, stream); });
 }
 
 }  // namespace

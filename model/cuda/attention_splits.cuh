@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "model/cuda/element.cuh"
 #include "model/cuda/kernels.h"
@@ -101,6 +102,21 @@ inline unsigned SplitBlocks(int64_t rows, int key_value_heads, int most_pages) {
   const int64_t blocks = filling < 2 ? 2 : filling;
   const int64_t most = splits < kMostSplits ? splits : kMostSplits;
   return static_cast<unsigned>(blocks < most ? blocks : most);
+}
+
+// Calls function with the number of queries of a key-value head as a type.
+template <typename Function>
+void WithQueries(const HeadRows& heads, Function function) {
+  switch (heads.query_heads / heads.key_value_heads) {
+    case 1:
+      return function(std::integral_constant<int, 1>{});
+    case 2:
+      return function(std::integral_constant<int, 2>{});
+    case 4:
+      return function(std::integral_constant<int, 4>{});
+    default:
+      return function(std::integral_constant<int, 8>{});
+  }
 }
 
 // With the matrix units: heads of 64 or 128 elements of 16 bits.

@@ -30,24 +30,29 @@ kernels::StreamedProduct Streamed(const at::Tensor& x, const Weights& w, const a
           w.weight.data_ptr(),
           ScalesOf(w),
           residual.defined() ? residual.data_ptr() : nullptr,
-          y.data_ptr(),
+          y.defined() ? y.data_ptr() : nullptr,
           static_cast<int>(w.weight.size(0)),
           static_cast<int>(w.weight.size(1)),
           gated};
 }
 
-// By the kernel that streams weights, of few rows [N, in], or undefined.
+// Whether the kernel that streams weights may take rows of x: a few, and not where results must not
+// depend on their number.
+bool MayStream(const at::Tensor& x) {
+  return x.size(0) <= kernels::kMostStreamedRows && !kernels::Products::OfDevice().deterministic();
+}
+
+// norm(x) Wᵀ + residual of few rows [N, in] by the kernel that streams weights, or undefined.
 at::Tensor StreamProduct(const at::Tensor& x, const Norm& norm, const Weights& w,
                          const at::Tensor& residual, bool gated) {
+  if (!MayStream(x) || w.bias.defined()) return {};
   const int64_t rows = x.size(0), n = w.weight.size(0);
-  if (rows > kernels::kMostStreamedRows || w.bias.defined()) return {};
-  at::Tensor y = at::empty({rows, gated ? n / 2 : n}, x.options());
   kernels::ProductChain chain{
-      {Streamed(x, w, residual, y, gated)}, 1, static_cast<int>(rows), /*eps=*/0};
+      {Streamed(x, w, residual, /*y=*/{}, gated)}, 1, static_cast<int>(rows), /*eps=*/0};
   if (!kernels::CanStreamWeights(ElementOf(x), chain)) return {};
   const at::Tensor in = norm.weight.defined() ? cuda::RmsNorm(x, norm.weight, norm.eps) : x;
-  chain.products[0].x = in.data_ptr();
-  chain.products[0].x_stride = in.stride(0);
+  const at::Tensor y = at::empty({rows, gated ? n / 2 : n}, x.options());
+  chain.products[0] = Streamed(in, w, residual, y, gated);
   kernels::StreamWeights(ElementOf(x), chain, Stream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return y;
@@ -56,10 +61,12 @@ at::Tensor StreamProduct(const at::Tensor& x, const Norm& norm, const Weights& w
 // Our own kernels for few rows [N, in], or undefined.
 at::Tensor FewRows(const at::Tensor& x, const Norm& norm, const Weights& w,
                    const at::Tensor& residual, bool gated, int64_t most_rows = kMostFusedRows) {
-  if (kernels::Products::OfDevice().deterministic()) return {};
-  at::Tensor y = StreamProduct(x, norm, w, residual, gated);
+  const at::Tensor streamed = StreamProduct(x, norm, w, residual, gated);
+  if (streamed.defined()) return streamed;
   const int64_t rows = x.size(0), n = w.weight.size(0);
-  if (y.defined() || rows > most_rows || w.bias.defined()) return y;
+  if (rows > most_rows || w.bias.defined() || kernels::Products::OfDevice().deterministic()) {
+    return {};
+  }
   kernels::FewRows few{x.data_ptr(),
                        x.stride(0),
                        norm.weight.defined() ? norm.weight.data_ptr() : nullptr,
@@ -73,7 +80,7 @@ at::Tensor FewRows(const at::Tensor& x, const Norm& norm, const Weights& w,
                        gated,
                        ScalesOf(w)};
   if (!kernels::CanMultiplyFewRows(ElementOf(x), few)) return {};
-  y = at::empty({rows, gated ? n / 2 : n}, x.options());
+  at::Tensor y = at::empty({rows, gated ? n / 2 : n}, x.options());
   few.y = y.data_ptr();
   kernels::MultiplyFewRows(ElementOf(x), few, Stream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
@@ -96,7 +103,7 @@ kernels::Product ProductOf(const at::Tensor& x, const Weights& w, const at::Tens
 
 // Rows [N, in] and weights of one dtype.
 at::Tensor SameDtypeProduct(const at::Tensor& x, const Weights& w, const at::Tensor& residual) {
-  const at::Tensor streamed = FewRows(x, {}, w, residual, /*gated=*/false, /*most_rows=*/0);
+  const at::Tensor streamed = StreamProduct(x, {}, w, residual, /*gated=*/false);
   if (streamed.defined()) return streamed;
   const at::Tensor y = at::empty({x.size(0), w.weight.size(0)}, x.options());
   if (y.numel() > 0) kernels::Products::OfDevice().Run(ProductOf(x, w, residual, y), Stream());
@@ -181,12 +188,9 @@ at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, d
 std::pair<at::Tensor, at::Tensor> StreamBlock(const at::Tensor& x, const at::Tensor& attended,
                                               const BlockEnd& end, const BlockStart* next) {
   const int64_t rows = x.size(0);
-  const bool biased = end.out.bias.defined() || end.gate_up.bias.defined() ||
-                      end.down.bias.defined() || !x.is_contiguous();
-  if (rows > kernels::kMostStreamedRows || biased ||
-      kernels::Products::OfDevice().deterministic()) {
-    return {};
-  }
+  const bool biased =
+      end.out.bias.defined() || end.gate_up.bias.defined() || end.down.bias.defined();
+  if (!MayStream(x) || biased || !x.is_contiguous()) return {};
   // The next product goes along when its weights are stored as the others are.
   const bool chained = next != nullptr && next->eps == end.eps && !next->product.bias.defined() &&
                        next->product.scale.defined() == end.out.scale.defined();

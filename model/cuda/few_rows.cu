@@ -226,7 +226,7 @@ void LaunchBlocks(const FewRows& p, int blocks_per_sm, cudaStream_t stream) {
                              cudaFuncAttributeMaxDynamicSharedMemorySize, kFewRowsShared),
         cudaFuncSetAttribute(FewRowsKernel<T, Weight, kTiles, kNorm, kBlocks, true>,
                              cudaFuncAttributeMaxDynamicSharedMemorySize, kFewRowsShared)};
-    if (raised[whole] != cudaSuccess) return;
+    static_cast<void>(raised);  // a launch that needs it fails, each time
   }
   const int tiles = p.n / kTileRows, slots = blocks_per_sm * Multiprocessors();
   LaunchDependent(kernel, dim3(static_cast<unsigned>(tiles < slots ? tiles : slots)), kThreads, shared, stream, p);

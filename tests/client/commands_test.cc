@@ -14,7 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "llavamini/v1/chat.grpc.pb.h"
-#include "llavamini/v1/model.grpc.pb.h"
+#include "tests/client/one_model.h"
 
 namespace llavamini::client {
 namespace {
@@ -64,19 +64,6 @@ class EchoServer : public v1::ChatService::Service {
   absl::Notification release_slow;
 };
 
-class OneModel : public v1::ModelService::Service {
-  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
-                          v1::ListModelsResponse* response) override {
-    response->add_models()->set_name("tiny");
-    return grpc::Status::OK;
-  }
-  grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*,
-                             v1::ServerInfo* response) override {
-    response->set_device("cpu");
-    return grpc::Status::OK;
-  }
-};
-
 class CommandsTest : public testing::Test {
  protected:
   CommandsTest() {
@@ -120,7 +107,7 @@ class CommandsTest : public testing::Test {
 
   Interrupts interrupts_;
   EchoServer echo_;
-  OneModel model_;
+  OneModel model_{"cpu"};
   std::unique_ptr<grpc::Server> server_;
 
  private:

@@ -9,7 +9,7 @@
 
 #include "model/cuda/fp8.h"
 #include "model/cuda/products.h"
-#include "tests/model/element.h"
+#include "model/cuda/tensors.h"
 #include "tests/model/kernel_test.h"
 
 namespace llavamini {
@@ -40,7 +40,7 @@ Quantized QuantizeOnGpu(const at::Tensor& x, const at::Tensor& norm_weight = {})
                                        norm_weight.defined() ? norm_weight.data_ptr() : nullptr,
                                        1e-5f};
   EXPECT_TRUE(kernels::CanQuantizeRows(problem));
-  kernels::QuantizeRows(ElementOf(x.scalar_type()), problem, nullptr);
+  kernels::QuantizeRows(ops::cuda::ElementOf(x.scalar_type()), problem, nullptr);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
   return out;
 }
@@ -116,11 +116,11 @@ TEST_P(Fp8, FewRowsTimesQuantizedWeightsEqualTheProductInFloat32) {
                                        static_cast<int>(k),
                                        gated,
                                        gpu_scales.data_ptr<float>()};
-        if (!kernels::CanMultiplyFewRows(ElementOf(dtype), problem)) {
+        if (!kernels::CanMultiplyFewRows(ops::cuda::ElementOf(dtype), problem)) {
           EXPECT_TRUE(normalise && rows > 16);  // more than shared memory holds
           continue;
         }
-        kernels::MultiplyFewRows(ElementOf(dtype), problem, nullptr);
+        kernels::MultiplyFewRows(ops::cuda::ElementOf(dtype), problem, nullptr);
         ASSERT_EQ(cudaGetLastError(), cudaSuccess);
         at::Tensor in = x.to(at::kFloat);
         if (normalise) {
@@ -148,7 +148,7 @@ TEST_P(Fp8, EveryCodeIsWidenedExactly) {
                    scales = at::ones({n}, x.options().dtype(at::kFloat)),
                    y = at::empty({rows, n}, x.options());
   kernels::MultiplyFewRows(
-      ElementOf(dtype),
+      ops::cuda::ElementOf(dtype),
       {x.data_ptr(), k, nullptr, 0, values.data_ptr(), nullptr, y.data_ptr(), rows, n, k,
        /*gated=*/false, scales.data_ptr<float>()},
       nullptr);
@@ -194,7 +194,7 @@ TEST_P(Fp8, CublasMultipliesTwoMatricesInE4m3) {
         const at::Tensor y = at::empty_like(residual);
         const Quantized scratch{at::empty(x.sizes(), x.options().dtype(at::kByte)),
                                 at::empty({rows}, x.options().dtype(at::kFloat))};
-        kernels::Product product{ElementOf(dtype),
+        kernels::Product product{ops::cuda::ElementOf(dtype),
                                  x.data_ptr(),
                                  k,
                                  weight.values.data_ptr(),

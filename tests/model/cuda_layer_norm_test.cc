@@ -3,19 +3,14 @@
 
 #include <string>
 
-#include "model/device.h"
 #include "model/ops.h"
+#include "tests/model/kernel_test.h"
 #include "tests/model/tolerance.h"
 
 namespace llavamini {
 namespace {
 
 constexpr double kEps = 1e-5;
-
-at::Tensor Random(at::IntArrayRef shape, at::ScalarType dtype) {
-  static at::Generator generator = at::detail::createCPUGenerator(11);
-  return at::randn(shape, generator, at::kFloat).to(dtype);
-}
 
 // Nearer than two rounded formulas of any kind: the kernel rounds once, at the end.
 Tolerance ToleranceOf(at::ScalarType dtype) {
@@ -25,14 +20,7 @@ Tolerance ToleranceOf(at::ScalarType dtype) {
   return tolerance;
 }
 
-struct LayerNormKernel : testing::TestWithParam<at::ScalarType> {
-  void SetUp() override {
-    LoadOptions options;
-    options.device = DeviceKind::kCuda;
-    const auto placement = ChoosePlacement(options);
-    if (!placement.ok()) GTEST_SKIP() << "no kernel runs here: " << placement.status().message();
-  }
-
+struct LayerNormKernel : KernelTest {
   // The twin in float32, of what the kernel was given in its dtype.
   static void ExpectTwin(const at::Tensor& x, const std::string& what) {
     const int64_t width = x.size(-1);
@@ -90,9 +78,7 @@ TEST_P(LayerNormKernel, PicturesRowsEqualTheirTwin) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, LayerNormKernel,
-                         testing::Values(at::kFloat, at::kHalf, at::kBFloat16),
-                         [](const auto& test) { return std::string(at::toString(test.param)); });
+INSTANTIATE_TEST_SUITE_P(Dtypes, LayerNormKernel, kKernelDtypes, DtypeOfTest);
 
 TEST(LayerNormPictures, IsWrittenOutRowByRow) {
   const at::Tensor first = Random({8}, at::kFloat), patches = Random({6, 8}, at::kFloat),

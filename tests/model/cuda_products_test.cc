@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "model/cuda/kernels.h"
+#include "model/cuda/tensors.h"
 #include "model/ops.h"
-#include "tests/model/element.h"
 #include "tests/model/kernel_test.h"
 
 namespace llavamini {
@@ -151,7 +151,7 @@ class FewRowsProducts : public Products {
     at::Tensor y = at::full({o.x.size(0), o.gated ? n / 2 : n}, NAN, o.x.options());
     kernels::FewRows problem = ProblemOf(o);
     problem.y = y.data_ptr();
-    kernels::MultiplyFewRows(ElementOf(GetParam()), problem, nullptr);
+    kernels::MultiplyFewRows(ops::cuda::ElementOf(GetParam()), problem, nullptr);
     EXPECT_EQ(cudaGetLastError(), cudaSuccess);
     return y;
   }
@@ -174,7 +174,8 @@ TEST_P(FewRowsProducts, EqualTheTwin) {
         if ((kind & 2) != 0) o.norm = norm;
         if ((kind & 4) != 0) o.residual = Rows(rows, o.gated ? shape.n / 2 : shape.n);
         const bool fits = !o.norm.defined() || rows * (shape.k + 32) * 2 <= kernels::kFewRowsShared;
-        EXPECT_EQ(kernels::CanMultiplyFewRows(ElementOf(GetParam()), ProblemOf(o)), fits);
+        EXPECT_EQ(kernels::CanMultiplyFewRows(ops::cuda::ElementOf(GetParam()), ProblemOf(o)),
+                  fits);
         if (!fits) continue;
         ExpectEachClose(
             Multiply(o), Expected(o), tolerance(),
@@ -203,7 +204,7 @@ TEST_P(FewRowsProducts, ReadRowsOfAWiderTensorWhereTheyLie) {
 TEST_P(FewRowsProducts, RefuseWhatTheyCannotDo) {
   const auto can = [](int64_t rows, int64_t n, int64_t k) {
     const Operands o{Rows(rows, k), {}, Rows(n, k), {}, false};
-    return kernels::CanMultiplyFewRows(ElementOf(GetParam()), ProblemOf(o));
+    return kernels::CanMultiplyFewRows(ops::cuda::ElementOf(GetParam()), ProblemOf(o));
   };
   EXPECT_TRUE(can(32, 16, 256));
   EXPECT_FALSE(can(33, 16, 256));

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "model/cuda/sampling.h"
+#include "model/cuda/tensors.h"
 #include "model/sampler.h"
-#include "tests/model/element.h"
 #include "tests/model/kernel_test.h"
 
 namespace llavamini {
@@ -104,7 +104,7 @@ struct Sampling {
     newest.fill_(kUntouched);
   }
   void Launch(cudaStream_t stream) {
-    kernels::SampleRows(ElementOf(logits.scalar_type()),
+    kernels::SampleRows(ops::cuda::ElementOf(logits.scalar_type()),
                         {logits.data_ptr(), static_cast<DeviceSampling*>(sampling.data_ptr()),
                          ids.data_ptr<int32_t>(), newest.data_ptr<int32_t>(), workspace.data_ptr(),
                          rows, static_cast<int>(logits.size(1))},

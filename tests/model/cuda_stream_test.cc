@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "model/cuda/kernels.h"
+#include "model/cuda/tensors.h"
 #include "model/device.h"
 #include "model/ops.h"
-#include "tests/model/element.h"
 #include "tests/model/kernel_test.h"
 
 namespace llavamini {
@@ -135,7 +135,7 @@ TEST_P(StreamedBlocks, AreRefusedWhereTheyDoNotFit) {
         1,
         static_cast<int>(rows),
         1e-5F};
-    return kernels::CanStreamWeights(ElementOf(GetParam()), chain);
+    return kernels::CanStreamWeights(ops::cuda::ElementOf(GetParam()), chain);
   };
   EXPECT_TRUE(can(32, 4096, 128, false));
   EXPECT_FALSE(can(33, 4096, 128, false));

@@ -6,28 +6,17 @@
 #include <string>
 #include <vector>
 
-#include "model/device.h"
 #include "model/ops.h"
+#include "tests/model/kernel_test.h"
 #include "tests/model/tolerance.h"
 
 namespace llavamini {
 namespace {
 
-at::Tensor Random(at::IntArrayRef shape, at::ScalarType dtype) {
-  static at::Generator generator = at::detail::createCPUGenerator(13);
-  return at::randn(shape, generator, at::kFloat).to(dtype);
-}
-
 at::Tensor Gpu(const at::Tensor& x) { return x.to(at::kCUDA); }
-at::Tensor Wide(const at::Tensor& x) { return x.to(at::kCPU, at::kFloat); }
 
 ops::PixelScale Scale() {
   return {at::tensor({0.48F, 0.45F, 0.4F}), at::tensor({0.2F, 0.3F, 0.5F})};
-}
-
-ops::RopeTable Rope(int64_t positions, int64_t dim) {
-  const at::Tensor angles = Random({positions, dim / 2}, at::kFloat);
-  return {angles.cos(), angles.sin()};
 }
 
 TEST(Patches, HoldTheirPixelsByChannelRowAndColumn) {
@@ -62,7 +51,7 @@ TEST(RotateKeep, TurnsAsRotateAndKeepsKeysAndValuesByRun) {
   const ops::HeadShape heads{3, 2, 4};
   const at::Tensor before = Random({6, 28}, at::kFloat);
   const at::Tensor positions = at::tensor({0, 1, 2, 0, 1, 2}, at::kInt);
-  const ops::RopeTable rope = Rope(3, 4);
+  const ops::RopeTable rope = RandomRope(3, 4);
   at::Tensor turned = before.clone(), qkv = before.clone();
   ops::Rotate(turned, heads, rope, positions);
   const at::Tensor all = at::zeros({2, 5, 2, 3, 8});  // as images keep them, five layers
@@ -79,18 +68,7 @@ TEST(RotateKeep, TurnsAsRotateAndKeepsKeysAndValuesByRun) {
 
 // ------------------------------------------------------------------ on a GPU
 
-struct VisionKernels : testing::TestWithParam<at::ScalarType> {
-  void SetUp() override {
-    LoadOptions options;
-    options.device = DeviceKind::kCuda;
-    const auto placement = ChoosePlacement(options);
-    if (!placement.ok()) GTEST_SKIP() << "no kernel runs here: " << placement.status().message();
-  }
-  static const Tolerance& tolerance() {
-    if (GetParam() == at::kFloat) return kFloat32;
-    return GetParam() == at::kHalf ? kFloat16 : kBfloat16;
-  }
-};
+class VisionKernels : public KernelTest {};
 
 TEST_P(VisionKernels, PatchesEqualTheirTwinsBitForBit) {
   for (const auto& [side, grid, patch, width] :
@@ -118,7 +96,7 @@ TEST_P(VisionKernels, RotateKeepEqualsItsTwin) {
   for (const ops::HeadShape& heads :
        {ops::HeadShape{32, 8, 128}, {0, 8, 128}, {4, 4, 64}, {6, 2, 16}, {6, 2, 8}}) {
     const int64_t runs = 3, rows = 11;
-    const ops::RopeTable rope = Rope(rows, heads.dim);
+    const ops::RopeTable rope = RandomRope(rows, heads.dim);
     const at::Tensor positions = at::arange(rows, at::kInt).repeat({runs});
     at::Tensor qkv = Random(
         {runs * rows, (heads.query_heads + 2 * heads.key_value_heads) * heads.dim}, GetParam());
@@ -178,9 +156,7 @@ TEST_P(VisionKernels, AttentionOfEqualRunsEqualsItsTwin) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, VisionKernels,
-                         testing::Values(at::kFloat, at::kHalf, at::kBFloat16),
-                         [](const auto& test) { return std::string(at::toString(test.param)); });
+INSTANTIATE_TEST_SUITE_P(Dtypes, VisionKernels, kKernelDtypes, DtypeOfTest);
 
 }  // namespace
 }  // namespace llavamini

@@ -46,18 +46,26 @@ nlohmann::json KernelTable(const std::vector<KernelTime>& kernels, int runs) {
   return rows;
 }
 
-// CLIP, the visual part and the text part alone, as graphs.
-nlohmann::json TimeParts(const ModelConfig& config, at::ScalarType dtype) {
+// Made-up weights on the GPU, and a stream that the thread's work goes to.
+struct Bench {
+  explicit Bench(at::ScalarType type) : dtype(type) { checkpoint->SetTarget(device, dtype); }
+
   const c10::InferenceMode inference;
-  const at::Device device(at::kCUDA, 0);
-  const auto checkpoint = Checkpoint::Dummy();
-  checkpoint->SetTarget(device, dtype);
-  const DeviceStream stream(device);
-  const DeviceStream::Use use(stream);
+  const at::Device device{at::kCUDA, 0};
+  const at::ScalarType dtype;
+  const std::unique_ptr<Checkpoint> checkpoint = Checkpoint::Dummy();
+  const DeviceStream stream{device};
+  const DeviceStream::Use use{stream};
+};
+
+// CLIP, the visual part and the text part alone, as graphs.
+nlohmann::json TimeParts(const ModelConfig& config, const Bench& bench) {
+  const at::Device device = bench.device;
+  const DeviceStream& stream = bench.stream;
   const ops::RopeTable rope = MakeRope(config, 4096, device);
-  const ClipTower clip(*checkpoint, config);
-  const Fusion fusion(*checkpoint, config, rope);
-  const auto options = at::TensorOptions(device).dtype(dtype);
+  const ClipTower clip(*bench.checkpoint, config);
+  const Fusion fusion(*bench.checkpoint, config, rope);
+  const auto options = at::TensorOptions(device).dtype(bench.dtype);
   const int64_t side = config.vision.image_size;
   nlohmann::json parts;
   std::deque<Captured> captured;  // the memory of captured work goes with the last of it
@@ -99,17 +107,13 @@ nlohmann::json TimeParts(const ModelConfig& config, at::ScalarType dtype) {
 }
 
 // What stands between the attentions of two blocks, by rows, per block.
-nlohmann::json TimeBlocks(const ModelConfig& config, at::ScalarType dtype) {
+nlohmann::json TimeBlocks(const ModelConfig& config, const Bench& bench) {
   constexpr int64_t kBlocks = 4;  // more weights than a cache holds
-  const c10::InferenceMode inference;
-  const at::Device device(at::kCUDA, 0);
-  const auto checkpoint = Checkpoint::Dummy();
-  checkpoint->SetTarget(device, dtype);
-  const DeviceStream stream(device);
-  const DeviceStream::Use use(stream);
+  const at::Device device = bench.device;
+  const DeviceStream& stream = bench.stream;
   const std::vector<LlamaLayer> layers =
-      LoadLayers(*checkpoint, "model.layers", kBlocks + 1, config, /*fp8=*/false);
-  const auto options = at::TensorOptions(device).dtype(dtype);
+      LoadLayers(*bench.checkpoint, "model.layers", kBlocks + 1, config, /*fp8=*/false);
+  const auto options = at::TensorOptions(device).dtype(bench.dtype);
   nlohmann::json blocks;
   std::deque<Captured> captured;
   for (const int64_t rows : {1, 8, 16, 32, 48, 64, 128, 256}) {
@@ -247,8 +251,9 @@ int Run(const std::vector<std::string>& arguments) {
   TimeModel(driver, options->places, result);
   if (options->profile) result["profile"] = Profile(driver, options->places);
   if (options->parts) {
-    result["parts"] = TimeParts(config, at::kBFloat16);
-    result["parts"].update(TimeBlocks(config, at::kBFloat16));
+    const Bench bench(at::kBFloat16);
+    result["parts"] = TimeParts(config, bench);
+    result["parts"].update(TimeBlocks(config, bench));
     for (const auto& [name, value] : result["parts"].items()) Print(name, value.get<double>());
   }
   if (!options->json_file.empty()) std::ofstream(options->json_file) << result.dump(1) << "\n";

@@ -24,6 +24,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/client/bench/fake_server.h"
+#include "tests/client/one_model.h"
 
 namespace llavamini::bench {
 namespace {
@@ -60,7 +61,7 @@ class BenchTest : public testing::Test {
 
   client::Interrupts interrupts_;  // first: blocks SIGINT for the server's threads
   FakeChat chat_;
-  FakeModels models_;
+  OneModel models_{"a fake"};
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
   const std::string json_;

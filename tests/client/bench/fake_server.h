@@ -14,7 +14,6 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "llavamini/v1/chat.grpc.pb.h"
-#include "llavamini/v1/model.grpc.pb.h"
 
 namespace llavamini::bench {
 
@@ -124,19 +123,6 @@ class FakeChat : public v1::ChatService::Service {
   std::vector<v1::ChatRequest> requests_ ABSL_GUARDED_BY(mutex_);
   int at_once_ ABSL_GUARDED_BY(mutex_) = 0;
   int most_at_once_ ABSL_GUARDED_BY(mutex_) = 0;
-};
-
-class FakeModels : public v1::ModelService::Service {
-  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
-                          v1::ListModelsResponse* response) override {
-    response->add_models()->set_name("tiny");
-    return grpc::Status::OK;
-  }
-  grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*,
-                             v1::ServerInfo* response) override {
-    response->set_device("a fake");
-    return grpc::Status::OK;
-  }
 };
 
 }  // namespace llavamini::bench
