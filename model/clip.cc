@@ -58,20 +58,20 @@ ClipBlock::ClipBlock(Checkpoint& checkpoint, const std::string& prefix, const Vi
       fc2(LoadLinear(checkpoint, prefix + "mlp.fc2", config.intermediate_size, config.hidden_size,
                      /*with_bias=*/true)) {}
 
-at::Tensor ClipBlock::operator()(const at::Tensor& x, const ops::Segments& pictures) const {
+void ClipBlock::operator()(at::Tensor& x, const ops::Segments& pictures) const {
   const at::Tensor rows = qkv(attention_norm(x));
   const ops::HeadShape shape{heads, heads, x.size(1) / heads};
   const at::Tensor attended =
       ops::AttendSegments(shape.Queries(rows), shape.Keys(rows), shape.Values(rows), pictures,
                           /*causal=*/false);
-  const at::Tensor y = out.Add(attended, x);
-  at::Tensor inner = fc1(mlp_norm(y));
+  out.AddTo(x, attended);
+  at::Tensor inner = fc1(mlp_norm(x));
   if (hidden_act == HiddenAct::kQuickGelu) {
     ops::QuickGelu(inner);
   } else {
     ops::Gelu(inner);
   }
-  return fc2.Add(inner, y);
+  fc2.AddTo(x, inner);
 }
 
 ClipTower::ClipTower(Checkpoint& checkpoint, const ModelConfig& config)
@@ -110,10 +110,9 @@ at::Tensor ClipTower::Embed(const at::Tensor& pictures) const {
                                 pre_norm_.weight, pre_norm_.bias, pre_norm_.eps);
 }
 
-at::Tensor ClipTower::RunBlocks(at::Tensor x, int64_t first, int64_t last,
-                                const ops::Segments& pictures) const {
-  for (int64_t i = first; i < last; ++i) x = blocks_[i](x, pictures);
-  return x;
+void ClipTower::RunBlocks(at::Tensor& x, int64_t first, int64_t last,
+                          const ops::Segments& pictures) const {
+  for (int64_t i = first; i < last; ++i) blocks_[i](x, pictures);
 }
 
 at::Tensor ClipTower::Features(const at::Tensor& x) const {
@@ -123,7 +122,9 @@ at::Tensor ClipTower::Features(const at::Tensor& x) const {
 at::Tensor ClipTower::operator()(const at::Tensor& pictures) const {
   const std::vector<int64_t> counts(pictures.size(0), rows());
   const ops::Segments segments = ops::MakeSegments(counts, counts, pictures.device());
-  return Features(RunBlocks(Embed(pictures), 0, block_count(), segments));
+  at::Tensor x = Embed(pictures);
+  RunBlocks(x, 0, block_count(), segments);
+  return Features(x);
 }
 
 }  // namespace llavamini

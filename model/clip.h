@@ -14,8 +14,8 @@ namespace llavamini {
 struct ClipBlock {
   ClipBlock(Checkpoint& checkpoint, const std::string& prefix, const VisionConfig& config);
 
-  // x [N·(P+1), Dv], each picture's rows adjacent → as x.
-  at::Tensor operator()(const at::Tensor& x, const ops::Segments& pictures) const;
+  // x [N·(P+1), Dv], each picture's rows adjacent, in place.
+  void operator()(at::Tensor& x, const ops::Segments& pictures) const;
 
   int64_t heads;
   HiddenAct hidden_act;
@@ -36,9 +36,8 @@ class ClipTower {
 
   // uint8 [N, side, side, 3] → [N·(P+1), Dv], CLS first.
   at::Tensor Embed(const at::Tensor& pictures) const;
-  // Blocks first … last - 1. pictures: N runs of P+1 rows.
-  at::Tensor RunBlocks(at::Tensor x, int64_t first, int64_t last,
-                       const ops::Segments& pictures) const;
+  // Blocks first … last - 1, in place. pictures: N runs of P+1 rows.
+  void RunBlocks(at::Tensor& x, int64_t first, int64_t last, const ops::Segments& pictures) const;
   // → patch features [N, P, Dv], rows of patches from the top left, CLS dropped.
   at::Tensor Features(const at::Tensor& x) const;
 

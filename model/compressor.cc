@@ -35,15 +35,21 @@ Compressor::Compressor(Checkpoint& checkpoint, const ModelConfig& config)
       !query_norm.weight.defined() || !query_norm.bias.defined()) {
     return;  // the checkpoint keeps the failure
   }
-  const auto weights = weight.chunk(3);
+  const auto weights = weight.chunk(3);  // of queries, keys, values
   const auto biases = bias.chunk(3);
-  const Linear query{weights[0], biases[0]};
-  query_ = query(query_norm(learned) + position_).unflatten(-1, {kHeads, -1}).transpose(0, 1);
-  key_value_ = {
-      ops::Packed({weight.slice(0, width).contiguous(), bias.slice(0, width).contiguous()})};
+  const Linear project{weights[0], biases[0]};
+  const double scale = 1.0 / std::sqrt(static_cast<double>(width / kHeads));
+  const at::Tensor query = project(query_norm(learned) + position_).to(at::kFloat) * scale;
+  const at::Tensor asked = at::bmm(query.unflatten(-1, {kHeads, -1}).transpose(0, 1),
+                                   weights[1].unflatten(0, {kHeads, -1}).to(at::kFloat))
+                               .flatten(0, 1);
+  const at::ScalarType dtype = weight.scalar_type();
+  asked_ = {ops::Packed({asked.to(dtype)})};
   for (const int64_t ratio : ServedRatios(config)) {
-    key_positions_[ratio] = at::linear(KeyPositions(ratio * config.vision.grid()), weights[1]);
+    const at::Tensor positions = KeyPositions(ratio * config.vision.grid());
+    position_scores_[ratio] = at::linear(positions.to(at::kFloat), asked).to(dtype);
   }
+  value_ = {ops::Packed({weights[2].clone(), biases[2].clone()})};
 }
 
 at::Tensor Compressor::KeyPositions(int64_t grid) const {
@@ -58,18 +64,18 @@ at::Tensor Compressor::KeyPositions(int64_t grid) const {
 }
 
 at::Tensor Compressor::operator()(const at::Tensor& patches, int64_t resolution_ratio) const {
-  const auto projected = key_value_(key_value_norm_(patches)).chunk(2, -1);
-  const auto heads_first = [](const at::Tensor& x) {  // [B, P', Dv] → [B, heads, P', d]
-    return x.unflatten(-1, {kHeads, -1}).transpose(1, 2);
-  };
-  const at::Tensor k = heads_first(projected[0] + key_positions_.at(resolution_ratio));
-  const at::Tensor query = query_.expand({patches.size(0), -1, -1, -1});
-  // Written out: with so few queries a fused attention gains nothing, and this can be captured.
-  const double scale = 1.0 / std::sqrt(static_cast<double>(k.size(-1)));
-  const at::Tensor weights =
-      at::softmax(at::matmul(query * scale, k.transpose(-1, -2)), -1, at::kFloat);
-  const at::Tensor attended = at::matmul(weights.to(k.scalar_type()), heads_first(projected[1]));
-  return out_(attended.transpose(1, 2).flatten(2));
+  const at::Tensor seen = key_value_norm_(patches);
+  const at::Tensor scores = asked_(seen) + position_scores_.at(resolution_ratio);
+  const at::Tensor weights = at::softmax(scores, 1, at::kFloat).to(seen.scalar_type());
+  const at::Tensor sums = at::bmm(weights.transpose(1, 2), seen);  // [B, heads·C, Dv]
+  // All heads' values of each head's sums are one small product, of which a head takes its own.
+  const at::Tensor attended = value_(sums)
+                                  .unflatten(2, {kHeads, -1})
+                                  .unflatten(1, {kHeads, -1})  // [B, heads, C, heads, d]
+                                  .diagonal(0, 1, 3)           // [B, C, d, heads]
+                                  .transpose(2, 3)
+                                  .flatten(2);
+  return out_(attended);
 }
 
 Projector::Projector(Checkpoint& checkpoint, const ModelConfig& config)

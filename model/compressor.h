@@ -16,7 +16,8 @@ class Compressor {
 
   // Patch features [B, P', Dv], a square grid in raster order, of resolution ratio n → [B, C, Dv].
   // out = MultiheadAttention(LN_q(query) + pos, key = kv + pos resized to the grid, value = kv), kv
-  // = LN_kv(patches).
+  // = LN_kv(patches). The queries q are constants, so neither keys nor values of patches are made:
+  // q·(Wk k + bk) = (Wkᵀ q)·k and the same for all k, and Σ w (Wv v + bv) = Wv (Σ w v) + bv.
   at::Tensor operator()(const at::Tensor& patches, int64_t resolution_ratio) const;
 
  private:
@@ -26,11 +27,11 @@ class Compressor {
   ModelConfig config_;
   LayerNorm key_value_norm_;
   at::Tensor position_;  // pos_embed [C, Dv]
-  Linear key_value_;     // keys, then values
+  Linear asked_;         // Wkᵀ q, scaled: [heads·C, Dv]
+  // Of the keys' positions, by ratio: [P' or 1, heads·C].
+  std::map<int64_t, at::Tensor> position_scores_;
+  Linear value_;
   Linear out_;
-  at::Tensor query_;  // the projected queries [heads, C, Dv / heads]
-  // By ratio: what the positions add to the projected keys, [P' or 1, Dv].
-  std::map<int64_t, at::Tensor> key_positions_;
 };
 
 // Linear, GELU (erf), Linear.

@@ -66,7 +66,7 @@ at::Tensor Fusion::VisualInput(const at::Tensor& features) const {
   return projector_(at::cat({tiles, whole, compressor_(tiles, n)}, 1)).flatten(0, 1);
 }
 
-at::Tensor Fusion::RunVisualBlock(int64_t layer, const at::Tensor& x, const VisualShape& shape,
+at::Tensor Fusion::RunVisualBlock(int64_t layer, at::Tensor x, const VisualShape& shape,
                                   at::Tensor& kept) const {
   const LlamaLayer& block = layers_[layer];
   const bool last = layer + 1 == layers();
@@ -75,8 +75,9 @@ at::Tensor Fusion::RunVisualBlock(int64_t layer, const at::Tensor& x, const Visu
   if (!last) {
     at::Tensor rows = block.Project(x);
     ops::RotateKeep(rows, heads_, rope_, shape.positions, own);
-    return block.Finish(x, ops::AttendSegments(heads_.Queries(rows), heads_.Keys(rows),
+    block.FinishInPlace(x, ops::AttendSegments(heads_.Queries(rows), heads_.Keys(rows),
                                                heads_.Values(rows), shape.all, /*causal=*/true));
+    return x;
   }
   // All rows are needed as keys and values, the compressed ones only as queries.
   const ops::HeadShape asked{heads_.query_heads, 0, heads_.dim};

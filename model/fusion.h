@@ -61,9 +61,9 @@ class Fusion {
 
   // CLIP features [B, S, P, Dv] → tiles in raster order, whole, compressed: [B·R, D].
   at::Tensor VisualInput(const at::Tensor& features) const;
-  // One block: x [B·R, D] → as x, of the last block the vision tokens [B·C, D]. Its keys and values
-  // go to kept [B, layers, 2, R, Hkv·d].
-  at::Tensor RunVisualBlock(int64_t layer, const at::Tensor& x, const VisualShape& shape,
+  // One block: x [B·R, D] → x, in place, but of the last block the vision tokens [B·C, D]. Its keys
+  // and values go to kept [B, layers, 2, R, Hkv·d].
+  at::Tensor RunVisualBlock(int64_t layer, at::Tensor x, const VisualShape& shape,
                             at::Tensor& kept) const;
 
   // What texts on top of images need besides their rows.

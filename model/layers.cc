@@ -10,6 +10,8 @@ at::Tensor Linear::Add(const at::Tensor& x, const at::Tensor& residual) const {
   return ops::Linear(x, *this, residual);
 }
 
+void Linear::AddTo(at::Tensor& sum, const at::Tensor& x) const { ops::AddLinear(x, *this, sum); }
+
 at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
   return ops::LayerNorm(x, weight, bias, eps);
 }

@@ -17,6 +17,8 @@ struct Linear : ops::Weights {
   at::Tensor operator()(const at::Tensor& x) const;  // [.., in] → [.., out]
   // The same plus residual [.., out].
   at::Tensor Add(const at::Tensor& x, const at::Tensor& residual) const;
+  // Added to sum [.., out], in place.
+  void AddTo(at::Tensor& sum, const at::Tensor& x) const;
 };
 
 // Mean and variance over the last dimension.

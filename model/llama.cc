@@ -37,6 +37,16 @@ at::Tensor Frequencies(const ModelConfig& config) {
   return frequency * (keep + (1 - keep) / scaling.factor);
 }
 
+// Calls work(rows, index of the first) for slices of x of at most kMostMlpRows rows, equally long.
+template <typename Work>
+void ForSlices(const at::Tensor& x, const Work& work) {
+  const int64_t rows = x.size(0), slices = (rows + kMostMlpRows - 1) / kMostMlpRows;
+  for (int64_t slice = 0; slice < slices; ++slice) {
+    const int64_t first = rows * slice / slices, last = rows * (slice + 1) / slices;
+    work(x.slice(0, first, last), first);
+  }
+}
+
 }  // namespace
 
 ops::RopeTable MakeRope(const ModelConfig& config, int64_t positions, at::Device device) {
@@ -88,21 +98,27 @@ std::pair<at::Tensor, at::Tensor> LlamaLayer::FinishBlock(const at::Tensor& x,
                                                           const at::Tensor& attended,
                                                           const ops::BlockStart* next) const {
   const ops::BlockEnd end{out, mlp_norm.weight, mlp_norm.eps, gate_up, down};
-  const int64_t slices = (x.size(0) + kMostMlpRows - 1) / kMostMlpRows;
-  if (slices <= 1) return ops::FinishBlock(x, attended, end, next);
-  at::Tensor y = at::empty_like(x), projected;
-  for (int64_t slice = 0; slice < slices; ++slice) {
-    const int64_t first = x.size(0) * slice / slices, last = x.size(0) * (slice + 1) / slices;
-    const auto [y_rows, projected_rows] =
-        ops::FinishBlock(x.slice(0, first, last), attended.slice(0, first, last), end, next);
-    y.slice(0, first, last).copy_(y_rows);
-    if (next == nullptr) continue;
-    if (!projected.defined()) {
-      projected = at::empty({x.size(0), projected_rows.size(1)}, projected_rows.options());
-    }
-    projected.slice(0, first, last).copy_(projected_rows);
-  }
+  if (x.size(0) <= kMostMlpRows) return ops::FinishBlock(x, attended, end, next);
+  at::Tensor y = out.Add(attended, x), projected;
+  AddMlp(y);
+  if (next == nullptr) return {y, projected};
+  ForSlices(y, [&](const at::Tensor& rows, int64_t first) {
+    const at::Tensor made = ops::NormLinear(rows, next->norm, next->eps, next->product);
+    if (!projected.defined()) projected = at::empty({y.size(0), made.size(1)}, made.options());
+    projected.narrow(0, first, made.size(0)).copy_(made);
+  });
   return {y, projected};
+}
+
+void LlamaLayer::FinishInPlace(at::Tensor& x, const at::Tensor& attended) const {
+  out.AddTo(x, attended);
+  AddMlp(x);
+}
+
+void LlamaLayer::AddMlp(at::Tensor& x) const {
+  ForSlices(x, [&](at::Tensor rows, int64_t /*first*/) {
+    down.AddTo(rows, ops::NormGatedLinear(rows, mlp_norm.weight, mlp_norm.eps, gate_up));
+  });
 }
 
 std::vector<LlamaLayer> LoadLayers(Checkpoint& checkpoint, const std::string& prefix, int64_t count,

@@ -29,6 +29,8 @@ struct LlamaLayer {
 
   // What stands after it: x [N, D], attended [N, Hq·d] → [N, D].
   at::Tensor Finish(const at::Tensor& x, const at::Tensor& attended) const;
+  // The same of many rows, in place of x.
+  void FinishInPlace(at::Tensor& x, const at::Tensor& attended) const;
 
   // The same, and what stands before the next attention, or behind the last block: → [N, D] and its
   // norm times `next`.
@@ -45,6 +47,7 @@ struct LlamaLayer {
   Linear down;     // [D, F]
 
  private:
+  void AddMlp(at::Tensor& x) const;
   std::pair<at::Tensor, at::Tensor> FinishBlock(const at::Tensor& x, const at::Tensor& attended,
                                                 const ops::BlockStart* next) const;
 };

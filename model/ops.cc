@@ -77,6 +77,15 @@ at::Tensor Linear(const at::Tensor& x, const Weights& w, const at::Tensor& resid
   return plain::Linear(x, w, residual);
 }
 
+void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y) {
+  LLAVAMINI_ON_GPU(x, AddLinear(x, w, y));
+  if (w.packed.defined()) {
+    y.copy_(cpu::Linear(x, w, y));
+  } else {
+    plain::AddLinear(x, w, y);
+  }
+}
+
 at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
                       const Weights& w) {
   LLAVAMINI_ON_GPU(x, NormLinear(x, norm_weight, eps, w));

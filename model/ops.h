@@ -37,6 +37,9 @@ Weights Packed(const Weights& w);
 // weight a GPU takes many rows of x in e4m3 as well, few rows as they are.
 at::Tensor Linear(const at::Tensor& x, const Weights& w, const at::Tensor& residual);
 
+// y += x Wᵀ + bias, in place: x [.., in], y [.., out], contiguous.
+void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y);
+
 // RmsNorm(x) Wᵀ: x [N, in] → [N, out].
 at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
                       const Weights& w);
@@ -183,7 +186,7 @@ at::Tensor AttendSegments(const at::Tensor& q, const at::Tensor& k, const at::Te
 // Text rows behind the visual rows that they are fused with: for each run of `segments`, rows that
 // `visual` has (keys, then values: [2, R, Hkv·d]), then the run's rows of qkv. → keys and values
 // [N, Hkv, d] as AttendSegments takes them. addresses: int64 [2, runs], where the visual keys and
-// values lie on a GPU.
+// values lie on a GPU. In a graph N is padded: zeros stand behind the rows that the device counts.
 std::pair<at::Tensor, at::Tensor> PackVisualAndText(const at::Tensor& qkv, const HeadShape& heads,
                                                     const std::vector<at::Tensor>& visual,
                                                     const at::Tensor& addresses,
@@ -218,6 +221,7 @@ Weights Quantized(const Weights& w);
 // W in this dtype, rounded to it.
 at::Tensor Widened(const Weights& w, at::ScalarType dtype);
 at::Tensor Linear(const at::Tensor& x, const Weights& w, const at::Tensor& residual);
+void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y);
 at::Tensor SiluMultiply(const at::Tensor& gate_up);
 void QuickGelu(at::Tensor& x);
 void Gelu(at::Tensor& x);

@@ -64,6 +64,10 @@ at::Tensor Linear(const at::Tensor& x, const Weights& w, const at::Tensor& resid
   return residual.defined() ? y.add_(residual) : y;
 }
 
+void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y) {
+  y.add_(plain::Linear(x, w, {}));
+}
+
 at::Tensor SiluMultiply(const at::Tensor& gate_up) {
   const auto halves = gate_up.chunk(2, -1);
   return at::silu(halves[0]).mul_(halves[1]);

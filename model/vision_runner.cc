@@ -144,7 +144,7 @@ void VisionRunner::RunUnits(const Shape& shape, int64_t first, int64_t last) con
   if (first == 0) x = clip_->Embed(shape.pixels.flatten(0, 1));
   const int64_t blocks_first = std::max<int64_t>(first, 1), blocks_last = std::min(last, input);
   if (blocks_first < blocks_last) {
-    x = clip_->RunBlocks(x, blocks_first - 1, blocks_last - 1, shape.pictures);
+    clip_->RunBlocks(x, blocks_first - 1, blocks_last - 1, shape.pictures);
   }
   if (first <= input && input < last) {
     x = fusion_->VisualInput(clip_->Features(x).unflatten(0, {shape.images, shape.parts}));
@@ -155,7 +155,7 @@ void VisionRunner::RunUnits(const Shape& shape, int64_t first, int64_t last) con
   at::Tensor target = last == end     ? shape.tokens
                       : last <= input ? shape.clip_rows
                                       : shape.fusion_rows;
-  target.copy_(x);
+  if (!x.is_same(target)) target.copy_(x);
 }
 
 void VisionRunner::Prepare() {

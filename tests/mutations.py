@@ -18,7 +18,7 @@ MUTATIONS = [
     ("model/clip.cc", "config_.num_hidden_layers + 1 +", "config_.num_hidden_layers +"),
     ("model/clip.cc", ".slice(1, 1)", ".slice(1, 0, -1)"),
     ("model/compressor.cc", "query_norm(learned) + position_", "query_norm(learned + position_)"),
-    ("model/compressor.cc", "projected[0] + key_positions_.at(resolution_ratio)", "projected[0] - key_positions_.at(resolution_ratio)"),
+    ("model/compressor.cc", "asked_(seen) + position_scores_.at", "asked_(seen) - position_scores_.at"),
     ("model/compressor.cc", "ops::Gelu(inner);", 'at::gelu_(inner, "tanh");'),
     ("model/compressor.cc", "/*align_corners=*/false", "/*align_corners=*/true"),
     ("model/fusion.cc", ".permute({0, 1, 3, 2, 4, 5})", ".permute({0, 1, 2, 3, 4, 5})"),

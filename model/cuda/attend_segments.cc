@@ -22,6 +22,21 @@ at::Tensor AttendFlash(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   return std::get<0>(attended).flatten(1);
 }
 
+// One causal run that fills its tensors: the form that takes several blocks per head for few
+// queries, each some of the keys. Padding may stand behind the run's rows, where none of them
+// looks.
+at::Tensor AttendFlashAlone(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  const auto attended = at::_flash_attention_forward(
+      q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), /*cum_seq_q=*/{}, /*cum_seq_k=*/{}, q.size(0),
+      k.size(0), /*dropout_p=*/0.0, /*is_causal=*/true, /*return_debug_mask=*/false);
+  return std::get<0>(attended).squeeze(0).flatten(1);
+}
+
+bool StandsAlone(const at::Tensor& q, const at::Tensor& k, const Segments& segments) {
+  return segments.rows.size() == 1 && segments.query_rows[0] == q.size(0) &&
+         segments.rows[0] == k.size(0);
+}
+
 // The runs are equally long. Fewer key-value heads than query heads are cuDNN's own business; what
 // it makes lies as the queries do: [runs, rows, H, d].
 at::Tensor AttendCudnn(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -97,11 +112,12 @@ at::Tensor AttendSegments(const at::Tensor& q, const at::Tensor& k, const at::Te
     return plain::AttendSegments(q, k, v, segments, causal);
   }
   // What cuDNN adds up in which order is its plan's choice, and a plan is made for a number of
-  // runs.
+  // runs; how flash attention cuts the keys of a run that stands alone depends on its rows.
   const bool may_differ = !kernels::Products::OfDevice().deterministic() && !segments.rows.empty();
   if (may_differ && FitsCudnn(q, k, segments, causal) && TakesCudnn(q, k, v, segments, causal)) {
     return AttendCudnn(q, k, v, segments, causal);
   }
+  if (may_differ && causal && StandsAlone(q, k, segments)) return AttendFlashAlone(q, k, v);
   return AttendFlash(q, k, v, segments, causal);
 }
 

@@ -142,18 +142,15 @@ std::pair<at::Tensor, at::Tensor> PackVisualAndText(const at::Tensor& qkv, const
   TORCH_CHECK(qkv.is_contiguous() && width % 8 == 0, "rows of heads are contiguous");
   int64_t rows = 0;
   for (const int64_t count : segments.rows) rows += count;
-  const std::vector<int64_t> shape = {2, rows, heads.key_value_heads, heads.dim};
-  // In a graph padding may follow the runs' rows; attention in float32 weighs its values with 0.
-  const at::Tensor out = qkv.scalar_type() == at::kFloat ? at::zeros(shape, qkv.options())
-                                                         : at::empty(shape, qkv.options());
+  const at::Tensor out = at::empty({2, rows, heads.key_value_heads, heads.dim}, qkv.options());
   const auto* first = addresses.data_ptr<int64_t>();
-  kernels::PackVisualAndText(
-      ElementOf(qkv),
-      {first, first + runs, segments.first.data_ptr<int32_t>(),
-       segments.first_query.data_ptr<int32_t>(), heads.Keys(qkv).data_ptr(),
-       heads.Values(qkv).data_ptr(), qkv.size(1), out[0].data_ptr(), out[1].data_ptr(),
-       static_cast<int>(runs), static_cast<int>(width), static_cast<int>(segments.most_rows)},
-      Stream());
+  kernels::PackVisualAndText(ElementOf(qkv),
+                             {first, first + runs, segments.first.data_ptr<int32_t>(),
+                              segments.first_query.data_ptr<int32_t>(), heads.Keys(qkv).data_ptr(),
+                              heads.Values(qkv).data_ptr(), qkv.size(1), out[0].data_ptr(),
+                              out[1].data_ptr(), static_cast<int>(runs), static_cast<int>(width),
+                              static_cast<int>(segments.most_rows), static_cast<int>(rows)},
+                             Stream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return {out[0], out[1]};
 }

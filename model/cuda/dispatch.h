@@ -15,6 +15,7 @@ bool HasKernels(const at::Tensor& x);
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps);
 Weights Quantized(Weights w);
 at::Tensor Linear(const at::Tensor& x, const Weights& w, const at::Tensor& residual);
+void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y);
 at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
                       const Weights& w);
 at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,

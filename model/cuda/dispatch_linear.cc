@@ -101,6 +101,16 @@ kernels::Product ProductOf(const at::Tensor& x, const Weights& w, const at::Tens
           w.weight.size(1)};
 }
 
+// A new shape that is added to y in place is timed on a copy: each run adds once more.
+void ChooseOnCopy(kernels::Product product, const at::Tensor& y) {
+  kernels::Products& products = kernels::Products::OfDevice();
+  if (products.Knows(product)) return;
+  const at::Tensor copy = y.clone();
+  product.residual = copy.data_ptr();
+  product.y = copy.data_ptr();
+  products.TryRun(product, Stream());
+}
+
 // Rows [N, in] and weights of one dtype.
 at::Tensor SameDtypeProduct(const at::Tensor& x, const Weights& w, const at::Tensor& residual) {
   const at::Tensor streamed = StreamProduct(x, {}, w, residual, /*gated=*/false);
@@ -110,10 +120,9 @@ at::Tensor SameDtypeProduct(const at::Tensor& x, const Weights& w, const at::Ten
   return y;
 }
 
-// Both in e4m3, by cublasLt; undefined where it cannot.
-at::Tensor E4m3Product(const at::Tensor& x, const Norm& norm, const Weights& w,
-                       const at::Tensor& residual) {
-  const at::Tensor y = at::empty({x.size(0), w.weight.size(0)}, x.options());
+// Both in e4m3, by cublasLt, to y, which may be the residual; false where it cannot.
+bool E4m3Product(const at::Tensor& x, const Norm& norm, const Weights& w,
+                 const at::Tensor& residual, const at::Tensor& y) {
   const at::Tensor values = at::empty(x.sizes(), x.options().dtype(at::kByte)),
                    scales = at::empty({x.size(0)}, x.options().dtype(at::kFloat));
   kernels::Product product = ProductOf(x, w, residual, y);
@@ -122,9 +131,10 @@ at::Tensor E4m3Product(const at::Tensor& x, const Norm& norm, const Weights& w,
   product.eps = static_cast<float>(norm.eps);
   product.x_values = values.data_ptr<uint8_t>();
   product.x_scales = scales.data_ptr<float>();
-  if (!kernels::Products::OfDevice().TryRun(product, Stream())) return {};
+  if (y.is_same(residual)) ChooseOnCopy(product, y);
+  if (!kernels::Products::OfDevice().TryRun(product, Stream())) return false;
   C10_CUDA_KERNEL_LAUNCH_CHECK();
-  return y;
+  return true;
 }
 
 // norm(x) Wᵀ + bias + residual of an e4m3 W, x [N, in]. Few rows stay as they are; more are made
@@ -134,8 +144,9 @@ at::Tensor MultiplyE4m3(const at::Tensor& x, const Norm& norm, const Weights& w,
                         const at::Tensor& residual) {
   if (x.size(0) == 0) return at::empty({0, w.weight.size(0)}, x.options());
   at::Tensor y = FewRows(x, norm, w, residual, /*gated=*/false);
-  if (!y.defined()) y = E4m3Product(x, norm, w, residual);
   if (y.defined()) return y;
+  y = at::empty({x.size(0), w.weight.size(0)}, x.options());
+  if (E4m3Product(x, norm, w, residual, y)) return y;
   const at::Tensor in = norm.weight.defined() ? cuda::RmsNorm(x, norm.weight, norm.eps) : x;
   y = FewRows(in, {}, w, residual, /*gated=*/false, kernels::kMostFewRows);
   if (y.defined()) return y;
@@ -170,6 +181,22 @@ at::Tensor Linear(const at::Tensor& x, const Weights& w, const at::Tensor& resid
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = w.weight.size(0);
   return y.view(shape);
+}
+
+void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y) {
+  TORCH_CHECK(y.is_contiguous(), "a product is added to contiguous rows");
+  const at::Tensor rows = AsRows(x), sum = y.view({-1, y.size(-1)});
+  if (sum.size(0) == 0) return;
+  if (!w.scale.defined()) {
+    const kernels::Product product = ProductOf(rows, w, sum, sum);
+    ChooseOnCopy(product, sum);
+    kernels::Products::OfDevice().Run(product, Stream());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    return;
+  }
+  const bool many = rows.size(0) > kernels::kMostStreamedRows;
+  if (many && E4m3Product(rows, {}, w, sum, sum)) return;
+  sum.copy_(MultiplyE4m3(rows, {}, w, sum));
 }
 
 at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,

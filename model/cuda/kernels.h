@@ -173,7 +173,8 @@ void GatherRows(Element type, const int32_t* ids, const int32_t* places, const i
 
 // Keys (or values) of text rows behind those of the images they are fused with: for each of
 // `groups`, R visual rows from visual[group] and L text rows from qkv, which has row stride
-// `stride`, rows first_text[group] …, to out at row first[group]. All rows have `width` elements.
+// `stride`, rows first_text[group] …, to out at row first[group]. All rows have `width` elements;
+// those of out behind the last group's become zeros.
 struct PackKeys {
   const int64_t* visual_keys;  // [groups] device addresses of [R, width]
   const int64_t* visual_values;
@@ -184,7 +185,9 @@ struct PackKeys {
   int64_t stride;
   void* out_keys;
   void* out_values;
-  int groups, width, most_rows;  // most rows of a group
+  int groups, width;
+  int most_rows;  // of a group
+  int all_rows;   // of out
 };
 void PackVisualAndText(Element type, const PackKeys& problem, cudaStream_t stream);
 

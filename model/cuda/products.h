@@ -17,7 +17,7 @@
 
 namespace llavamini::kernels {
 
-// y = x Wᵀ + bias + residual.
+// y = x Wᵀ + bias + residual; y may be the residual itself.
 struct Product {
   Element type;   // of all but e4m3 weights
   const void* x;  // [rows, k]
@@ -51,6 +51,9 @@ class Products {
   // The same, but false, and nothing is done, where cublasLt has no algorithm. So it is with e4m3
   // weights except on sm_90: only there it scales by rows (cublasLt 13).
   bool TryRun(const Product& product, cudaStream_t stream);
+
+  // Whether the next call runs this product once: of a new shape one may be timed, many times over.
+  bool Knows(const Product& product) const { return choices_.contains(KeyOf(product)); }
 
   // While true, a shape that is new is timed; else it takes what cublasLt thinks best. Not inside a
   // capture.

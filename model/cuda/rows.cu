@@ -90,7 +90,8 @@ __global__ void __launch_bounds__(kThreads) RotateRowsKernel(HeadRows h, const i
   }
 }
 
-// Blocks (x, group): rows x, x + gridDim.x, … of the group.
+// Blocks (x, group): rows x, x + gridDim.x, … of the group. What stands behind the rows of the last group is zeros: attention weighs
+// values there with 0.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) PackKernel(PackKeys p) {
   LetNextKernelStart();
@@ -98,15 +99,17 @@ __global__ void __launch_bounds__(kThreads) PackKernel(PackKeys p) {
   const int group = blockIdx.y;
   const int first = p.first[group], text = p.first_text[group + 1] - p.first_text[group];
   const int rows = p.first[group + 1] - first, visual = rows - text;
+  const int end = group + 1 == p.groups ? max(rows, p.all_rows - first) : rows;
   const int vectors = p.width / 8, lanes = kThreads / 2;  // half of the block takes keys, half values
   const bool keys = threadIdx.x < lanes;
   const T* image = reinterpret_cast<const T*>(keys ? p.visual_keys[group] : p.visual_values[group]);
   const T* own = static_cast<const T*>(keys ? p.keys : p.values) + p.first_text[group] * p.stride;
   T* out = static_cast<T*>(keys ? p.out_keys : p.out_values) + static_cast<int64_t>(first) * p.width;
-  for (int row = blockIdx.x; row < rows; row += gridDim.x) {
+  for (int row = blockIdx.x; row < end; row += gridDim.x) {
     const T* source = row < visual ? image + static_cast<int64_t>(row) * p.width : own + (row - visual) * p.stride;
     for (int i = threadIdx.x % lanes; i < vectors; i += lanes) {
-      Eight<T>::Load(source + i * 8).Store(out + static_cast<int64_t>(row) * p.width + i * 8);
+      const Eight<T> values = row < rows ? Eight<T>::Load(source + i * 8) : Eight<T>{};
+      values.Store(out + static_cast<int64_t>(row) * p.width + i * 8);
     }
   }
 }

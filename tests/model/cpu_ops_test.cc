@@ -175,6 +175,9 @@ TEST_P(CpuOps, PackedLinearEqualsItsTwinAtAnyNumberOfRows) {
                   tolerance(), what);
       ExpectClose(ops::cpu::Linear(x, packed, residual),
                   ops::plain::Linear(Wide(x), wide, Wide(residual)), tolerance(), what);
+      at::Tensor sum = residual.clone();
+      ops::AddLinear(x, packed, sum);
+      EXPECT_TRUE(at::equal(sum, ops::cpu::Linear(x, packed, residual))) << what;
     }
     EXPECT_EQ(ops::cpu::Linear(Random({0, in}), packed, {}).sizes(), at::IntArrayRef({0, out}));
   }

@@ -218,6 +218,38 @@ TEST_P(Attention, OverSegmentsEqualsItsTwin) {
   }
 }
 
+// A text behind an image's rows, in tensors of more rows than it has, as its graph attends.
+TEST_P(Attention, OverOneRunWithPaddingBehindItEqualsItsTwin) {
+  constexpr int64_t kVisual = 577;
+  for (const ops::HeadShape& heads : {ops::HeadShape{32, 8, 128}, ops::HeadShape{4, 4, 64}}) {
+    for (const int64_t text : {1, 8, 40, 64, 128}) {
+      for (const int64_t padding : {0, 1, 24}) {
+        const int64_t queries = text + padding, keys = kVisual + queries;
+        const int64_t width = (heads.query_heads + 2 * heads.key_value_heads) * heads.dim;
+        const at::Tensor own = OnGpu({queries, width}), qkv = OnGpu({keys, width});
+        // Queries of padding are whatever there is, its keys and values zeros.
+        own.narrow(0, text, padding).fill_(std::numeric_limits<float>::quiet_NaN());
+        qkv.narrow(0, kVisual + text, padding).zero_();
+        const at::Tensor q = heads.Queries(own), k = heads.Keys(qkv), v = heads.Values(qkv);
+        ops::Segments segments = ops::MakeSegments({queries}, {keys}, at::kCUDA);
+        segments.first_query.copy_(Ints({0, text}));
+        segments.first.copy_(Ints({0, kVisual + text}));
+        const auto real = [&](const at::Tensor& x, int64_t rows) { return x.narrow(0, 0, rows); };
+        const at::Tensor out = ops::AttendSegments(q, k, v, segments, /*causal=*/true);
+        ASSERT_EQ(out.sizes(), at::IntArrayRef({queries, heads.query_heads * heads.dim}));
+        ExpectEachClose(
+            real(out, text),
+            ops::plain::AttendSegments(
+                real(Wide(q), text), real(Wide(k), kVisual + text), real(Wide(v), kVisual + text),
+                ops::MakeSegments({text}, {kVisual + text}, at::kCPU), /*causal=*/true),
+            tolerance(),
+            NameOf(heads) + ", " + std::to_string(text) + " rows, " + std::to_string(padding) +
+                " of padding");
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Dtypes, Attention, kKernelDtypes, DtypeOfTest);
 
 }  // namespace

@@ -1,6 +1,10 @@
 // CUDA kernels that work on rows one by one, against their plain twins.
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <utility>
+#include <vector>
+
 #include "model/ops.h"
 #include "tests/model/kernel_test.h"
 
@@ -75,6 +79,32 @@ TEST_P(RowKernels, PackVisualAndTextEqualsItsTwin) {
         qkv.cpu(), heads, on_cpu, ops::MakeSegments(text, all, at::kCPU));
     EXPECT_TRUE(at::equal(keys.cpu(), expected_keys)) << NameOf(heads);
     EXPECT_TRUE(at::equal(values.cpu(), expected_values)) << NameOf(heads);
+  }
+}
+
+// As in a graph: the host counts the most rows, the device those that there are.
+TEST_P(RowKernels, PackVisualAndTextLeavesZerosBehindTheRows) {
+  const ops::HeadShape heads{32, 8, 128};
+  const int64_t padded = 40, text = 17, visual_rows = 577,
+                width = heads.key_value_heads * heads.dim;
+  const at::Tensor visual = OnGpu({2, visual_rows, width});
+  const at::Tensor qkv = OnGpu({padded, width + heads.query_heads * heads.dim + width});
+  ops::Segments segments = ops::MakeSegments({padded}, {visual_rows + padded}, at::kCUDA);
+  segments.first_query.copy_(Ints({0, text}));
+  segments.first.copy_(Ints({0, visual_rows + text}));
+  const at::Tensor addresses = at::tensor({reinterpret_cast<int64_t>(visual[0].data_ptr()),
+                                           reinterpret_cast<int64_t>(visual[1].data_ptr())},
+                                          at::kLong);
+  // What the result's memory held before.
+  OnGpu({2, visual_rows + padded, width}).fill_(std::numeric_limits<float>::quiet_NaN());
+  const auto [keys, values] =
+      ops::PackVisualAndText(qkv, heads, {}, addresses.view({2, 1}).to(at::kCUDA), segments);
+  const auto [expected_keys, expected_values] =
+      ops::plain::PackVisualAndText(qkv.narrow(0, 0, text).cpu(), heads, {visual.cpu()},
+                                    ops::MakeSegments({text}, {visual_rows + text}, at::kCPU));
+  for (const auto& [rows, expected] : {std::pair{keys, expected_keys}, {values, expected_values}}) {
+    EXPECT_TRUE(at::equal(rows.narrow(0, 0, visual_rows + text).cpu(), expected));
+    EXPECT_TRUE(rows.narrow(0, visual_rows + text, padded - text).eq(0).all().item<bool>());
   }
 }
 

@@ -43,6 +43,13 @@ class Products : public KernelTest {
                     ops::plain::Linear(Float(x), {Float(weight), Float(bias)}, Float(residual)),
                     tolerance(), what + ", " + std::to_string(x.size(0)) + " rows");
   }
+  static void ExpectSumAsTwin(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                              const at::Tensor& before, const std::string& what) {
+    at::Tensor sum = before.clone();
+    ops::AddLinear(x, {weight, bias}, sum);
+    ExpectEachClose(sum, ops::plain::Linear(Float(x), {Float(weight), Float(bias)}, Float(before)),
+                    tolerance(), what + ", " + std::to_string(x.size(0)) + " rows, in place");
+  }
 };
 
 TEST_P(Products, LinearEqualsItsTwin) {
@@ -54,6 +61,8 @@ TEST_P(Products, LinearEqualsItsTwin) {
       ExpectAsTwin(x, weight, bias, {}, shape.Name() + ", bias");
       ExpectAsTwin(x, weight, {}, residual, shape.Name() + ", residual");
       ExpectAsTwin(x, weight, bias, residual, shape.Name() + ", bias, residual");
+      ExpectSumAsTwin(x, weight, {}, residual, shape.Name());
+      ExpectSumAsTwin(x, weight, bias, residual, shape.Name() + ", bias");
     }
   }
 }
@@ -74,12 +83,28 @@ TEST_P(Products, TimedChoicesEqualTheTwin) {
   }
 }
 
+// Each run of a candidate would add once more.
+TEST_P(Products, ASumInPlaceIsAddedOnceThoughItsProductIsTimed) {
+  for (const Shape& shape : std::vector<Shape>{{1024, 4096}, {288, 512}}) {  // in no other test
+    const at::Tensor weight = Weight(shape), bias = OnGpu({shape.n});
+    for (const int64_t rows : {8, 40, 577}) {
+      const at::Tensor x = Rows(rows, shape.k), before = Rows(rows, shape.n);
+      ops::SetTimingProducts(true);
+      ExpectSumAsTwin(x, weight, bias, before, shape.Name() + ", bias, timing");
+      ExpectSumAsTwin(x, weight, {}, before, shape.Name() + ", timing");
+      ops::SetTimingProducts(false);
+      ExpectSumAsTwin(x, weight, bias, before, shape.Name() + ", bias, timed");
+    }
+  }
+}
+
 TEST_P(Products, RowsMayBeApartAndOfAnyRank) {
   const at::Tensor weight = Weight({48, 256});
   const at::Tensor apart = Rows(9, 3 * 256).slice(1, 256, 512);
   ExpectAsTwin(apart, weight, {}, {}, "rows of a wider tensor");
   const at::Tensor x = Rows(12, 256).view({3, 4, 256}), residual = Rows(12, 48).view({3, 4, 48});
   ExpectAsTwin(x, weight, {}, residual, "three dimensions");
+  ExpectSumAsTwin(x, weight, {}, residual, "three dimensions");
 }
 
 TEST_P(Products, NormLinearAndNormGatedLinearEqualTheirTwins) {

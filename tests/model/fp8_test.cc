@@ -117,6 +117,9 @@ TEST_P(Fp8OnAGpu, EveryProductStaysNearItsTwin) {
       EXPECT_LT(RelativeError(ops::Linear(x, w, residual), ops::plain::Linear(x, w, residual)),
                 bound)
           << what;
+      at::Tensor sum = residual.clone();
+      ops::AddLinear(x, w, sum);
+      EXPECT_LT(RelativeError(sum, ops::plain::Linear(x, w, residual)), bound) << what;
       EXPECT_LT(RelativeError(ops::NormLinear(x, norm, kEps, w), plain), norm_bound) << what;
       EXPECT_LT(
           RelativeError(ops::NormGatedLinear(x, norm, kEps, w), ops::plain::SiluMultiply(plain)),

@@ -26,6 +26,9 @@ TEST(LlamaLayer, FinishesManyRowsAsItDoesFew) {
   ASSERT_EQ(y.size(0), kRows);
   ASSERT_EQ(qkv.size(0), kRows);
   EXPECT_TRUE(at::allclose(layer.Finish(x, attended), y));
+  at::Tensor in_place = x.clone();
+  layer.FinishInPlace(in_place, attended);
+  EXPECT_TRUE(at::allclose(in_place, y));
   for (int64_t first = 0; first < kRows; first += 1004) {
     const auto [few, few_qkv] = layer.FinishAndProject(
         x.narrow(0, first, 1004), attended.narrow(0, first, 1004), layer.attention_norm, layer.qkv);

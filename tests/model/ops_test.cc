@@ -39,6 +39,9 @@ TEST(Ops, LinearAddsBiasAndResidual) {
   ExpectClose(ops::Linear(x, {weight}, residual), product + residual, kFloat32, "with residual");
   ExpectClose(ops::Linear(x, {weight, bias}, residual), product + bias + residual, kFloat32,
               "both");
+  at::Tensor sum = residual.clone();
+  ops::AddLinear(x, {weight, bias}, sum);
+  ExpectClose(sum, product + bias + residual, kFloat32, "in place");
 }
 
 TEST(Ops, ANormBeforeAProductIsTheSameAsBothInTurn) {

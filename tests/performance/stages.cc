@@ -81,7 +81,9 @@ nlohmann::json TimeParts(const ModelConfig& config, const Bench& bench) {
         {images, fusion.layers(), 2, shape.rows, config.num_key_value_heads * config.head_dim},
         options);
     const Captured& run_clip = captured.emplace_back(stream, [&] {
-      return clip.RunBlocks(clip.Embed(pixels), 0, clip.block_count(), pictures);
+      at::Tensor x = clip.Embed(pixels);
+      clip.RunBlocks(x, 0, clip.block_count(), pictures);
+      return x;
     });
     const Captured& run_visual = captured.emplace_back(stream, [&] {
       at::Tensor x = fusion.VisualInput(features);
