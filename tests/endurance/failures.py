@@ -29,14 +29,13 @@ sys.path[:0] = [str(SOURCE / "client/python"), str(SOURCE / "tests/performance")
 
 from llavamini import Client, LlavaMiniError  # noqa: E402
 from machine import describe  # noqa: E402
-
 from server_process import NOT_SERVING, SERVING, ServerProcess, wait_until  # noqa: E402
 
 DEMO = ["--model", str(SOURCE / "demo/checkpoint"), "--device", "cuda"]
 LARGE = ["--model", str(SOURCE / "tests/performance/llava-mini-8b"), "--load-format", "dummy", "--device", "cuda"]
 LARGE += ["--max-running", "8", "--image-cache-host-mib", "256"]
 EXIT_DEVICE, EXIT_LOST = 69, 70
-START_SECONDS = 90
+START_SECONDS, REFUSAL_SECONDS = 60, 30
 STREAMS = 8
 LEFT_MIB = 192  # of the GPU's memory, beside what the server has already
 LONG_TOKENS = 15_000
@@ -63,7 +62,7 @@ def critical(log: Path) -> list[str]:
 def refused(case: Case, args: argparse.Namespace, log: Path, words: list[str], flags: list[str], **environment: str) -> None:
     """A start that must end with exit code 69 and one line, in which these words stand."""
     with ServerProcess([*args.server, *flags], log, environment) as server:
-        code = server.wait(START_SECONDS)
+        code = server.wait(REFUSAL_SECONDS)
         messages = critical(log)
         case.found |= {"exit_code": code, "message": messages, "seconds": round(time.monotonic() - server.started, 2)}
     case.expect(code == EXIT_DEVICE, f"exit code {code}")
@@ -111,7 +110,10 @@ def no_memory_in_a_step(case: Case, args: argparse.Namespace, log: Path) -> None
         server.wait_to_serve(START_SECONDS)
         with Client(server.address, timeout=60) as client:
             text = long_text(client, LONG_TOKENS)
-            long = lambda: client.chat(text, max_tokens=1, ignore_eos=True)  # noqa: E731
+
+            def long() -> None:
+                client.chat(text, max_tokens=1, ignore_eos=True)
+
             with MemoryHolder(args.python) as holder:
                 neighbour = client.stream("Go on.", max_tokens=600, ignore_eos=True, temperature=0)
                 next(neighbour)

@@ -46,11 +46,11 @@ class ServerProcess:
     def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None):
         self.log = log
         self._folder = tempfile.TemporaryDirectory()
-        self._port_file = Path(self._folder.name) / "port"
+        self.port_file = Path(self._folder.name) / "port"
         self.started = time.monotonic()
         with log.open("wb") as error:
             self.process = subprocess.Popen(
-                [*command, "--grpc-address", "127.0.0.1:0", "--port-file", str(self._port_file), "--log-format", "json"],
+                [*command, "--grpc-address", "127.0.0.1:0", "--port-file", str(self.port_file), "--log-format", "json"],
                 stdout=error, stderr=error, stdin=subprocess.DEVNULL, env=os.environ | (environment or {}),
             )  # fmt: skip
         self.channel: grpc.Channel | None = None
@@ -61,7 +61,7 @@ class ServerProcess:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{int(self._port_file.read_text())}"
+        return f"127.0.0.1:{int(self.port_file.read_text())}"
 
     def health(self) -> int | None:
         check = self.channel.unary_unary(HEALTH + "Check")
@@ -78,15 +78,17 @@ class ServerProcess:
             return
 
     def wait_to_serve(self, seconds: float) -> None:
-        ended = lambda: self.process.poll() is not None  # noqa: E731
-        wait_until(lambda: ended() or self._port_file.exists(), seconds)
-        if not ended() and self._port_file.exists():
+        wait_until(lambda: self._ended() or self.port_file.exists(), seconds)
+        if not self._ended() and self.port_file.exists():
             self.channel = grpc.insecure_channel(self.address)
-            wait_until(lambda: ended() or self.health() == SERVING, seconds)
-            if not ended() and self.health() == SERVING:
+            wait_until(lambda: self._ended() or self.health() == SERVING, seconds)
+            if not self._ended() and self.health() == SERVING:
                 return
         self.stop()
         raise RuntimeError(f"the server does not serve ({self.process.returncode}):\n{self.log.read_text()[-2000:]}")
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None
 
     def wait(self, seconds: float) -> int:
         return self.process.wait(seconds)
@@ -110,7 +112,7 @@ class ServerProcess:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--server", required=True, type=shlex.split, metavar="COMMAND")
     parser.add_argument("--log", required=True, type=Path)
     parser.add_argument("--start-seconds", type=float, default=120)

@@ -25,7 +25,10 @@ from pathlib import Path
 
 import grpc
 
-from soak_calls import MIX, Answers, Caller, Client, LlavaMiniError, Wrong, describe
+sys.path.append(str(Path(__file__).resolve().parents[1] / "performance"))
+
+from machine import describe  # noqa: E402
+from soak_calls import MIX, Answers, Caller, Client, LlavaMiniError, Wrong  # noqa: E402
 
 SAMPLE_SECONDS = 2
 REFUSED = (grpc.StatusCode.RESOURCE_EXHAUSTED,)  # too much at once: the caller's turn to wait

@@ -18,11 +18,10 @@ from pathlib import Path
 import grpc
 
 SOURCE = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(SOURCE / "client/python"), str(SOURCE / "tests/e2e"), str(SOURCE / "tests/performance")]
+sys.path[:0] = [str(SOURCE / "client/python"), str(SOURCE / "tests/e2e")]
 
 import pictures  # noqa: E402
 from llavamini import Client, LlavaMiniError  # noqa: E402
-from machine import describe  # noqa: E402
 
 QUESTIONS = ("What is in the picture?", "can you describe the picture?", "Which colours are there?", "What is at the top left?")
 TEXTS = ("Hello!", "What can you do?", "How many legs has a spider?", "Name three colours.")
