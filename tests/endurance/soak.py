@@ -3,6 +3,8 @@ answer changes, or the server does what it must not.
 
     client/python/generate.sh FOLDER && PYTHONPATH=FOLDER python3 soak.py --address HOST:PORT --server-pid PID --minutes 10
 
+GPU memory is the server's own where the driver tells it, else that of the whole GPU: then nothing else may run there.
+
 Start the server with small image caches (--image-cache-mib 64 --image-cache-host-mib 64), so that they are full within the first fifth
 of the run: memory is compared between its second fifth and its last. Unless the server runs with --deterministic, a greedy answer may
 differ with what else is in its batch: --differing-share says how many may.
@@ -23,8 +25,10 @@ from pathlib import Path
 
 import grpc
 
-from machine import describe
-from soak_calls import MIX, Answers, Caller, Client, LlavaMiniError, Wrong
+sys.path.append(str(Path(__file__).resolve().parents[1] / "performance"))
+
+from machine import describe  # noqa: E402
+from soak_calls import MIX, Answers, Caller, Client, LlavaMiniError, Wrong  # noqa: E402
 
 SAMPLE_SECONDS = 2
 REFUSED = (grpc.StatusCode.RESOURCE_EXHAUSTED,)  # too much at once: the caller's turn to wait
@@ -38,13 +42,28 @@ def resident_mib(pid: int) -> float:
     raise ProcessLookupError(pid)
 
 
-def gpu_mib() -> float | None:
-    """Of the first GPU, all processes together; None where there is none."""
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", "0"]
+def ask_gpu(query: str) -> list[list[str]]:
+    """Lines of fields; none where there is no GPU."""
+    command = ["nvidia-smi", query, "--format=csv,noheader,nounits", "-i", "0"]
     try:
-        return float(subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.split(", ") for line in output.splitlines()]
+
+
+def gpu_mib_of(pid: int) -> float | None:
+    """Of this process alone; None where the driver does not tell, as in containers."""
+    for process, used in ask_gpu("--query-compute-apps=pid,used_memory"):
+        if process == str(pid) and used.isdigit():
+            return float(used)
+    return None
+
+
+def gpu_mib() -> float | None:
+    """Of the first GPU, all processes together."""
+    used = ask_gpu("--query-gpu=memory.used")
+    return float(used[0][0]) if used else None
 
 
 @dataclass
@@ -53,13 +72,15 @@ class Watch:
 
     pid: int
     over: threading.Event
+    alone: bool  # whether GPU memory is the server's own
     samples: list[tuple[float, float, float | None]] = field(default_factory=list)  # seconds, RSS, GPU
     gone: bool = False
 
     def run(self, start: float) -> None:
         while not self.over.is_set():
             try:
-                self.samples.append((time.monotonic() - start, resident_mib(self.pid), gpu_mib()))
+                gpu = gpu_mib_of(self.pid) if self.alone else gpu_mib()
+                self.samples.append((time.monotonic() - start, resident_mib(self.pid), gpu))
             except (ProcessLookupError, FileNotFoundError):
                 self.gone = True
                 self.over.set()
@@ -140,9 +161,9 @@ def verdicts(args: argparse.Namespace, run: Run, watch: Watch) -> list[str]:
         growth = watch.growth(column)
         if growth is not None and growth > bound:
             wrong.append(f"{name} grew by {growth:.0f} MiB, more than {bound:g}")
-    differing, repeated = len(run.answers.differing), run.answers.repeated
-    if differing > args.differing_share * repeated:
-        wrong.append(f"{differing} of {repeated} greedy answers differ from the first to the same question")
+    differing, greedy = run.answers.differing(), run.answers.count()
+    if differing > args.differing_share * greedy:
+        wrong.append(f"{differing} of {greedy} greedy answers differ from the usual one to their question")
     if watch.gone:
         wrong.append("the server ended")
     elif not idle(args.address, 30):
@@ -171,7 +192,7 @@ def main() -> None:
     args = parse()
     wait_to_serve(args.address, 300)
     over, start = threading.Event(), time.monotonic()
-    run, watch = Run(over), Watch(args.server_pid, over)
+    run, watch = Run(over), Watch(args.server_pid, over, gpu_mib_of(args.server_pid) is not None)
     threads = [threading.Thread(target=run.worker, args=(args.address, args.seed * 1000 + i)) for i in range(args.concurrency)]
     threads.append(threading.Thread(target=watch.run, args=(start,)))
     for thread in threads:
@@ -184,10 +205,11 @@ def main() -> None:
     summary = {
         "what": "soak", "machine": describe(), "minutes": seconds / 60, "concurrency": args.concurrency, "seed": args.seed,
         "calls": sum(run.counts.values()), "counts": dict(sorted(run.counts.items())),
-        "greedy_answers": run.answers.repeated, "differing": len(run.answers.differing),
+        "greedy_answers": run.answers.count(), "greedy_questions": len(run.answers.texts), "differing": run.answers.differing(),
         "rss_growth_mib": watch.growth(1), "gpu_growth_mib": watch.growth(2),
+        "gpu_memory_of": "the server" if watch.alone else "all processes",
         "memory": [f"{s:.0f} s: {rss:.0f} MiB, GPU {gpu}" for s, rss, gpu in watch.samples[:: 1 + len(watch.samples) // REMEMBERED]],
-        "examples": {"failures": run.failures[:REMEMBERED], "differing": run.answers.differing[:REMEMBERED]}, "wrong": wrong,
+        "examples": {"failures": run.failures[:REMEMBERED], "differing": run.answers.examples()[:REMEMBERED]}, "wrong": wrong,
     }  # fmt: skip
     text = json.dumps(summary, indent=1)
     if args.json:

@@ -1,7 +1,7 @@
 """The calls of the long mixed run, each a function of (client, its random numbers): what a user does, well or badly.
 
 A call returns the name of what happened ("answered", "cancelled", ...). It raises Wrong where the server did what it must not do;
-an answer to a fixed question asked greedily is told to Answers, which says whether it differs from the first one.
+an answer to a fixed question asked greedily is told to Answers, which says how many differ from the usual one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,19 +35,24 @@ class Wrong(Exception):
 
 @dataclass
 class Answers:
-    """The first answer to each fixed question, and the later ones that differ from it. Safe from any thread."""
+    """How often each answer was given to each fixed question. Safe from any thread."""
 
-    first: dict[tuple, str] = field(default_factory=dict)
-    repeated: int = 0
-    differing: list[tuple] = field(default_factory=list)
+    texts: dict[tuple, Counter[str]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, question: tuple, text: str) -> None:
         with self.lock:
-            known = self.first.setdefault(question, text)
-            self.repeated += 1
-            if known != text:
-                self.differing.append((*question, known, text))
+            self.texts.setdefault(question, Counter())[text] += 1
+
+    def count(self) -> int:
+        return sum(given.total() for given in self.texts.values())
+
+    def differing(self) -> int:
+        """Answers that are not the one given most often to their question."""
+        return sum(given.total() - max(given.values()) for given in self.texts.values())
+
+    def examples(self) -> list[dict]:
+        return [{"question": question, "answers": dict(given.most_common())} for question, given in self.texts.items() if len(given) > 1]
 
 
 def fixed_picture(number: int) -> bytes:
