@@ -194,7 +194,7 @@ void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y) {
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     return;
   }
-  const bool many = rows.size(0) > kernels::kMostStreamedRows;
+  const bool many = rows.size(0) > kernels::kMostStreamedE4m3Rows;
   if (many && E4m3Product(rows, {}, w, sum, sum)) return;
   sum.copy_(MultiplyE4m3(rows, {}, w, sum));
 }

@@ -88,7 +88,7 @@ void MultiplyFewRows(Element type, const FewRows& problem, cudaStream_t stream);
 // Products with few rows on sm_90, each made of the one before, as fast as weights come from
 // memory: y = f(norm(x) Wᵀ) + residual.
 struct StreamedProduct {
-  const void* x;  // [rows, k]; of a product but the first: what one before it makes
+  const void* x;  // [rows, k]; of a product but the first: what the one before it makes
   int64_t x_stride;
   const void* weight;    // [n, k]
   const float* scales;   // [n]: the weights are e4m3, times these; null: as x; of all or none
@@ -102,7 +102,8 @@ struct StreamedProduct {
   const void* next_norm = nullptr;
   void* weighted = nullptr;  // as y
 };
-inline constexpr int kMostStreamedRows = 32;
+inline constexpr int kMostStreamedRows = 48;
+inline constexpr int kMostStreamedE4m3Rows = 32;  // more are sooner multiplied in e4m3 themselves
 inline constexpr int kMostChained = 4;
 struct ProductChain {
   StreamedProduct products[kMostChained];

@@ -23,6 +23,9 @@ __device__ inline void LetNextKernelStart() {
 // Whether the current device knows it, and clusters of blocks. Asked once.
 bool HasProgrammaticLaunch();
 
+// Whether it is one of sm_90, whose own matrix instructions no other has. Asked once.
+bool IsSm90();
+
 struct Grid {
   dim3 blocks;
   unsigned threads;

@@ -2,7 +2,6 @@
 // float32.
 #ifdef LLAVAMINI_WITH_CUDA
 
-#include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "model/cuda/kernels.h"
+#include "model/cuda/launch.cuh"
 #include "model/cuda/tensors.h"
 #include "model/device.h"
 #include "model/ops.h"
@@ -61,9 +61,7 @@ class StreamedBlocks : public KernelTest {
   void SetUp() override {
     KernelTest::SetUp();
     if (IsSkipped()) return;
-    int major = 0;
-    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
-    if (major < 9) GTEST_SKIP() << "weights are streamed on sm_90 only";
+    if (!kernels::IsSm90()) GTEST_SKIP() << "weights are streamed on sm_90 only";
   }
   static ops::Weights Weight(int64_t n, int64_t k, bool fp8) {
     const at::Tensor w =
@@ -90,8 +88,8 @@ class StreamedBlocks : public KernelTest {
 
 TEST_P(StreamedBlocks, EqualTheirTwins) {
   for (const Widths& widths : kWidths) {
-    const Operands all = Make(widths, 32);
-    for (const int64_t rows : {1, 2, 7, 8, 9, 16, 17, 24, 25, 31, 32}) {
+    const Operands all = Make(widths, 48);
+    for (const int64_t rows : {1, 2, 7, 8, 9, 16, 17, 24, 25, 31, 32, 33, 41, 47, 48}) {
       ExpectAsTwin(all.Rows(rows), widths.Name() + ", " + std::to_string(rows) + " rows");
     }
   }
@@ -107,13 +105,13 @@ TEST_P(StreamedBlocks, OfE4m3WeightsEqualTheirTwins) {
 }
 
 TEST_P(StreamedBlocks, ARowsBitsDoNotDependOnTheNumberOfRowsNorOnWhatFollows) {
-  const Operands all = Make(kWidths[0], 32);
+  const Operands all = Make(kWidths[0], 48);
   const auto [y, next] = all.Run();
   EXPECT_TRUE(at::equal(all.Run(/*with_next=*/false).first, y));
-  for (const int64_t rows : {1, 5, 8, 9, 16, 20, 31}) {
+  for (const int64_t rows : {1, 5, 8, 9, 16, 20, 31, 40}) {
     const auto [some_y, some_next] = all.Rows(rows).Run();
-    EXPECT_TRUE(at::equal(some_y, y.narrow(0, 32 - rows, rows))) << rows << " rows";
-    EXPECT_TRUE(at::equal(some_next, next.narrow(0, 32 - rows, rows))) << rows << " rows";
+    EXPECT_TRUE(at::equal(some_y, y.narrow(0, 48 - rows, rows))) << rows << " rows";
+    EXPECT_TRUE(at::equal(some_next, next.narrow(0, 48 - rows, rows))) << rows << " rows";
   }
 }
 
@@ -137,8 +135,8 @@ TEST_P(StreamedBlocks, AreRefusedWhereTheyDoNotFit) {
         1e-5F};
     return kernels::CanStreamWeights(ops::cuda::ElementOf(GetParam()), chain);
   };
-  EXPECT_TRUE(can(32, 4096, 128, false));
-  EXPECT_FALSE(can(33, 4096, 128, false));
+  EXPECT_TRUE(can(48, 4096, 128, false));
+  EXPECT_FALSE(can(49, 4096, 128, false));
   EXPECT_FALSE(can(1, 4096, 64, false));
   EXPECT_FALSE(can(1, 4104, 128, false));
   EXPECT_FALSE(can(1, 4112, 128, true));

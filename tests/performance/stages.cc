@@ -59,7 +59,8 @@ struct Bench {
 };
 
 // CLIP, the visual part and the text part alone, as graphs.
-nlohmann::json TimeParts(const ModelConfig& config, const Bench& bench) {
+nlohmann::json TimeParts(const ModelConfig& config, const Bench& bench,
+                         std::deque<Captured>& captured) {
   const at::Device device = bench.device;
   const DeviceStream& stream = bench.stream;
   const ops::RopeTable rope = MakeRope(config, 4096, device);
@@ -68,7 +69,6 @@ nlohmann::json TimeParts(const ModelConfig& config, const Bench& bench) {
   const auto options = at::TensorOptions(device).dtype(bench.dtype);
   const int64_t side = config.vision.image_size;
   nlohmann::json parts;
-  std::deque<Captured> captured;  // the memory of captured work goes with the last of it
   for (const int64_t images : {1, 8, 32}) {
     const at::Tensor pixels =
         at::randint(0, 255, {images, side, side, 3}, options.dtype(at::kByte));
@@ -109,7 +109,8 @@ nlohmann::json TimeParts(const ModelConfig& config, const Bench& bench) {
 }
 
 // What stands between the attentions of two blocks, by rows, per block.
-nlohmann::json TimeBlocks(const ModelConfig& config, const Bench& bench) {
+nlohmann::json TimeBlocks(const ModelConfig& config, const Bench& bench,
+                          std::deque<Captured>& captured) {
   constexpr int64_t kBlocks = 4;  // more weights than a cache holds
   const at::Device device = bench.device;
   const DeviceStream& stream = bench.stream;
@@ -117,7 +118,6 @@ nlohmann::json TimeBlocks(const ModelConfig& config, const Bench& bench) {
       LoadLayers(*bench.checkpoint, "model.layers", kBlocks + 1, config, /*fp8=*/false);
   const auto options = at::TensorOptions(device).dtype(bench.dtype);
   nlohmann::json blocks;
-  std::deque<Captured> captured;
   for (const int64_t rows : {1, 8, 16, 32, 48, 64, 128, 256}) {
     const at::Tensor x = at::randn({rows, config.hidden_size}, options);
     const at::Tensor attended =
@@ -254,8 +254,9 @@ int Run(const std::vector<std::string>& arguments) {
   if (options->profile) result["profile"] = Profile(driver, options->places);
   if (options->parts) {
     const Bench bench(at::kBFloat16);
-    result["parts"] = TimeParts(config, bench);
-    result["parts"].update(TimeBlocks(config, bench));
+    std::deque<Captured> captured;  // the memory of captured work goes with the last of it
+    result["parts"] = TimeParts(config, bench, captured);
+    result["parts"].update(TimeBlocks(config, bench, captured));
     for (const auto& [name, value] : result["parts"].items()) Print(name, value.get<double>());
   }
   if (!options->json_file.empty()) std::ofstream(options->json_file) << result.dump(1) << "\n";

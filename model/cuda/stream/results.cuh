@@ -2,11 +2,11 @@
 #pragma once
 
 #include "model/cuda/e4m3.cuh"
-#include "model/cuda/stream_chain.cuh"
+#include "model/cuda/stream/chain.cuh"
 
 namespace llavamini::kernels::stream {
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 // Of adjacent elements of a column.
 template <typename T>
@@ -33,35 +33,36 @@ __device__ float Gated(float gate, float up) {
 template <typename Block>
 struct Results {
   using T = typename Block::T;
-  static constexpr int kOwned = Block::kOwned;
-  static constexpr int kMine = (kOwned + kWarps - 1) / kWarps;  // columns of a warp
-  static constexpr int kEarlyRows = 64;                         // two for each lane
+  static constexpr int kOwned = Block::kOwned, kPitch = Pitch(kOwned);
+  // Columns of a warp. (Never only one, from which the compiler makes branches that it takes for divergent: see Finish().)
+  static constexpr int kMine = kOwned > kWarps ? (kOwned + kWarps - 1) / kWarps : 2;
+  static constexpr int kEarlyRows = 64;  // two for each lane
 
   const Block& b;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = Warp(), lane = threadIdx.x % 32;
+
+  // Of a tile, by all blocks of the cluster.
+  __device__ unsigned ExpectedBytes(const Phase& p, const Tile& tile) const {
+    return kSplit * p.cut.parts * ((b.OwnColumns() + 1) / 2 * 2) * tile.units * kUnit * static_cast<int>(sizeof(float));
+  }
 
   // A warp's part of each column, to the block that adds it up. Units unit and unit + kWarps.
-  template <typename Sums>
-  __device__ void Send(const Phase& p, const Tile& tile, int unit, int part, const Sums& c) const {
-    const int g = lane / 4, t = lane % 4, pitch = Pitch(p.cut.units);
-    const uint32_t own = SharedAddress(b.exchange);
-    if (threadIdx.x == 0) {
-      BarrierExpect(b.received, kSplit * p.cut.parts * b.OwnColumns() * tile.units * kUnit * static_cast<int>(sizeof(float)));
-    }
+  template <int kUnits>
+  __device__ void Send(const Phase& p, const Tile& tile, int unit, int part, const float (&c)[kUnits][Block::kColumns / 8][4]) const {
+    const int g = lane / 4, t = lane % 4;
+    const int first = ((b.rank * p.cut.parts + part) * p.cut.units + unit) * kUnit + g;
+    const uint32_t own = SharedAddress(b.exchange) + first * kPitch * 4;
 #pragma unroll
     for (int j = 0; j < Block::kColumns / 8; ++j) {
       const int column = 8 * j + 2 * t;  // and the next: the same block's
-      const uint32_t barrier = AddressIn(b.received, column / kOwned);
-      const int at = ((b.rank * p.cut.parts + part) * kOwned + column % kOwned) * pitch + unit * kUnit + g;
-      const uint32_t target = AddressIn(own, column / kOwned) + at * 4;
+      if (column >= b.chain.rows) continue;
+      const uint32_t barrier = AddressIn(b.received, column / kOwned), target = AddressIn(own, column / kOwned) + column % kOwned * 4;
 #pragma unroll
-      for (int u = 0; u < 2; ++u) {
+      for (int u = 0; u < kUnits; ++u) {
         if (unit + u * kWarps >= tile.units) continue;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          if (column + i % 2 >= b.chain.rows) continue;
-          StoreIn(target + (i % 2 * pitch + u * kWarps * kUnit + i / 2 * 8) * 4, c[u][j][i], barrier);
-        }
+        const uint32_t at = target + u * kWarps * kUnit * kPitch * 4;
+        StoreIn(at, {c[u][j][0], c[u][j][1]}, barrier);
+        StoreIn(at + 8 * kPitch * 4, {c[u][j][2], c[u][j][3]}, barrier);
       }
     }
   }
@@ -72,25 +73,28 @@ struct Results {
   };
   __device__ Early LoadEarly(const Phase& p, const Tile& tile) const {
     Early early = {};
-    const int row = 2 * lane, columns = b.OwnColumns();
-    if (row >= tile.half * kUnit) return early;
+    const int row = 2 * lane;
+    if (row >= tile.made * kUnit) return early;
     if (p.next_norm != nullptr) early.next_norm = Pair<T>::Load(p.next_norm, tile.share * kUnit + row);
-    if (p.residual == nullptr) return early;
 #pragma unroll
-    for (int i = 0; i < kMine; ++i) {
-      const int column = warp + i * kWarps;
-      if (column < columns) early.residual[i] = Pair<T>::Load(p.residual, At(p, tile, column, row));
-    }
+    for (int i = 0; i < kMine; ++i) early.residual[i] = Residual(p, tile, warp + i * kWarps, row);
     return early;
   }
 
+  // Loops below have as many rounds in all lanes, and nothing but loads and stores depends on the lane: else the compiler takes what
+  // follows, the next tile's products of warp groups, for divergent.
+
   // What a normed phase's columns are to be multiplied with.
   __device__ void ScaleRows(int phase) const {
-    for (int column = warp; column < b.OwnColumns(); column += kWarps) {
+#pragma unroll
+    for (int i = 0; i < kMine; ++i) {
+      const int column = warp + i * kWarps;
       float sum = 0;
-      for (int i = lane; i < b.clusters; i += 32) sum += __ldcg(Squares(phase - 1, i) + column);
+      for (int first = 0; first < b.clusters; first += 32) {
+        if (column < b.OwnColumns() && first + lane < b.clusters) sum += __ldcg(Squares(phase - 1, first + lane) + column);
+      }
       sum = WarpSum(sum);
-      if (lane == 0) b.row_scales[column] = rsqrtf(sum / b.chain.phases[phase].k + b.chain.eps);
+      if (column < b.OwnColumns() && lane == 0) b.row_scales[column] = rsqrtf(sum / b.chain.phases[phase].k + b.chain.eps);
     }
     __syncwarp();
   }
@@ -98,31 +102,26 @@ struct Results {
   // This warp's columns of a tile, to y.
   __device__ void Finish(int phase, const Tile& tile, const Early& early) const {
     const Phase& p = b.chain.phases[phase];
-    const int rows = tile.half * kUnit;
+    const int rows = tile.made * kUnit;
 #pragma unroll
     for (int i = 0; i < kMine; ++i) {
       const int column = warp + i * kWarps;
-      if (column >= b.OwnColumns()) continue;
+      const bool owned = column < b.OwnColumns();
       float squares = 0;
-      for (int row = 2 * lane; row < rows; row += kEarlyRows) {
+      for (int first = 0; first < rows; first += kEarlyRows) {
+        const int row = first + 2 * lane;
+        if (!owned || row >= rows) continue;
         const int64_t at = At(p, tile, column, row);
-        const bool is_early = row < kEarlyRows;
-        float2 value = Sum(p, tile, column, row);
-        if (p.gated) {
-          const float2 up = Sum(p, tile, column, row + rows);
-          value = {Gated<T>(value.x, up.x), Gated<T>(value.y, up.y)};
-        }
-        if (p.residual != nullptr) {
-          const float2 other = (is_early ? early.residual[i] : Pair<T>::Load(p.residual, at)).Floats();
-          value = {value.x + other.x, value.y + other.y};
-        }
-        const Pair<T> y = Pair<T>::Of(value);
+        const float2 value = Value(p, tile, column, row);
+        const float2 residual = (first == 0 ? early.residual[i] : Residual(p, tile, column, row)).Floats();
+        const Pair<T> y = Pair<T>::Of({value.x + residual.x, value.y + residual.y});
         y.Store(p.y, at);
         if (p.next_norm == nullptr) continue;
-        const Pair<T> weight = is_early ? early.next_norm : Pair<T>::Load(p.next_norm, tile.share * kUnit + row);
+        const Pair<T> weight = first == 0 ? early.next_norm : Pair<T>::Load(p.next_norm, tile.share * kUnit + row);
         squares += StoreWeighted(p, at, y.Floats(), weight.Floats());
       }
-      if (p.next_norm != nullptr) AddSquares(phase, tile, column, WarpSum(squares));
+      squares = WarpSum(squares);
+      if (p.next_norm != nullptr && owned && lane == 0) AddSquares(phase, tile, column, squares);
     }
   }
 
@@ -131,25 +130,35 @@ struct Results {
   __device__ int64_t At(const Phase& p, const Tile& tile, int column, int row) const {
     return int64_t{b.rank * kOwned + column} * (p.gated ? p.n / 2 : p.n) + tile.share * kUnit + row;
   }
+  __device__ Pair<T> Residual(const Phase& p, const Tile& tile, int column, int row) const {
+    return p.residual == nullptr || column >= b.OwnColumns() ? Pair<T>{} : Pair<T>::Load(p.residual, At(p, tile, column, row));
+  }
   __device__ float* Squares(int phase, int cluster) const {
     return b.chain.squares + (phase * b.clusters + cluster) * kMostStreamedRows + b.rank * kOwned;
   }
   __device__ void AddSquares(int phase, const Tile& tile, int column, float squares) const {
     float* sum = Squares(phase, b.cluster) + column;
-    if (lane == 0) *sum = tile.first ? squares : *sum + squares;
+    *sum = tile.first ? squares : *sum + squares;
   }
   __device__ static float StoreWeighted(const Phase& p, int64_t at, float2 y, float2 weight) {
     Pair<T>::Of({y.x * weight.x, y.y * weight.y}).Store(p.weighted, at);
     return y.x * y.x + y.y * y.y;
   }
 
+  // Of y, but for the residual.
+  __device__ float2 Value(const Phase& p, const Tile& tile, int column, int row) const {
+    const float2 value = Sum(p, tile, column, row);
+    if (!p.gated) return value;
+    const float2 up = Sum(p, tile, column, row + tile.made * kUnit);
+    return {Gated<T>(value.x, up.x), Gated<T>(value.y, up.y)};
+  }
+
   // A column's sums at two adjacent rows of the tile, times all that they are scaled by.
   __device__ float2 Sum(const Phase& p, const Tile& tile, int column, int row) const {
-    const int pitch = Pitch(p.cut.units);
     float2 sum = {0, 0};
     for (int part = 0; part < kSplit * p.cut.parts; ++part) {
-      const float2 own = *reinterpret_cast<const float2*>(b.exchange + (part * kOwned + column) * pitch + row);
-      sum = {sum.x + own.x, sum.y + own.y};
+      const float* own = b.exchange + (part * p.cut.units * kUnit + row) * kPitch + column;
+      sum = {sum.x + own[0], sum.y + own[kPitch]};
     }
     if (p.normed) sum = {sum.x * b.row_scales[column], sum.y * b.row_scales[column]};
     if constexpr (sizeof(typename Block::Weight) != 1) return sum;

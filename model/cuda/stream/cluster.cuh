@@ -8,7 +8,7 @@
 
 namespace llavamini::kernels {
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 __device__ inline unsigned ClusterRank() {
   unsigned rank;
@@ -27,10 +27,10 @@ __device__ inline uint32_t AddressIn(uint32_t address, unsigned rank) {
   return result;
 }
 
-// Stores there; the barrier of that block gets the four bytes once they have arrived.
-__device__ inline void StoreIn(uint32_t cluster_address, float value, uint32_t cluster_barrier) {
-  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(cluster_address),
-               "r"(__float_as_uint(value)), "r"(cluster_barrier)
+// Stores there; the barrier of that block gets the eight bytes once they have arrived.
+__device__ inline void StoreIn(uint32_t cluster_address, float2 value, uint32_t cluster_barrier) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::"r"(cluster_address),
+               "r"(__float_as_uint(value.x)), "r"(__float_as_uint(value.y)), "r"(cluster_barrier)
                : "memory");
 }
 
@@ -80,11 +80,13 @@ __device__ inline void AddRelease(unsigned long long* address, unsigned long lon
   asm volatile("red.release.gpu.global.add.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
 }
 
-__device__ inline unsigned long long LoadAcquire(const unsigned long long* address) {
+// What others may be about to store; FenceAcquire() behind it.
+__device__ inline unsigned long long LoadRelaxed(const unsigned long long* address) {
   unsigned long long value;
-  asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(address) : "memory");
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(address) : "memory");
   return value;
 }
+__device__ inline void FenceAcquire() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
 #endif
 

@@ -1,4 +1,4 @@
-#include "model/cuda/tensor_map.h"
+#include "model/cuda/stream/tensor_map.h"
 
 #include <cuda_runtime_api.h>
 

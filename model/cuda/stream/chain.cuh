@@ -1,0 +1,147 @@
+// A chain of products as the blocks of StreamWeights see it (stream_weights.cu says how it runs), and where everything lies in a block's
+// shared memory.
+#pragma once
+
+#include "model/cuda/stream/cluster.cuh"
+#include "model/cuda/fragments.cuh"
+#include "model/cuda/kernels.h"
+#include "model/cuda/stream/cut.h"
+
+namespace llavamini::kernels::stream {
+
+template <typename Weight>
+constexpr int kSpanK = kSpanBytes / static_cast<int>(sizeof(Weight));
+
+struct Phase {
+  CUtensorMap weights, rows;
+  const float* scales;
+  const void* residual;
+  void* y;
+  const void* next_norm;
+  void* weighted;
+  int n, k;
+  int k_runs;  // of the product before
+  bool gated, normed;
+  Cut cut;
+};
+
+struct Chain {
+  Phase phases[kMostChained];
+  int count, rows;
+  float eps;
+  int stages, stage_bytes, exchange_bytes;
+  float* squares;  // [kMostChained, clusters, kMostStreamedRows]: sums of squares of what each cluster made of a row
+  unsigned long long *arrivals, *arrivals_before;  // of blocks at the ends of runs, ever, and what they were when this chain began
+};
+
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+// The same for all lanes, as the compiler has to know.
+__device__ inline int Warp() { return __shfl_sync(~0u, static_cast<int>(threadIdx.x / 32), 0); }
+
+// Goes around the ring.
+struct Slot {
+  int index = 0, parity = 0;
+  bool first_round = true;
+
+  __device__ void Advance(int slots) {
+    if (++index < slots) return;
+    index = 0;
+    parity ^= 1;
+    first_round = false;
+  }
+};
+
+struct Tile {
+  int share;  // its first
+  int units;
+  int made;   // units of y: all, or gated the first half, which are gates; the others are ups
+  int up;     // rows of weights between the last gate and the first up
+  bool first;  // of the cluster's
+  bool last;   // of the cluster's in a run
+
+  // The first row of weights of a unit.
+  __device__ int Row(int unit) const { return (share + unit) * kUnit + (unit >= made ? up : 0); }
+};
+
+struct Stage {
+  int run;  // of the product before, that made its K's
+  int k;    // the first of them
+  int spans;
+  bool first;  // of the tile's
+};
+
+template <typename Element, typename WeightElement, int kMostColumns>
+struct Block {
+  using T = Element;
+  using Weight = WeightElement;
+  static constexpr int kColumns = kMostColumns;
+  static constexpr int kOwned = kColumns / kSplit;  // columns that a block adds up
+  static constexpr int kRowsBytes = RowsBytes(kColumns, sizeof(Weight));
+
+  const Chain& chain;
+  // Shared addresses. Barriers: of each slot, that it is full (two copying warps) and empty again (kWarps); that all parts of this block's
+  // columns are received; that both blocks may send again; that this block has finished a run (kWarps).
+  uint32_t ring, full, empty, received, may_send, finished;
+  float* exchange;    // [kSplit · parts, rows of a tile, pitch]: what this block's columns are added up from
+  float* row_scales;  // [kOwned], of a normed phase
+  const int rank, cluster, clusters;
+
+  __device__ Block(const Chain& c, unsigned char* shared)
+      : chain(c), rank(static_cast<int>(blockIdx.x % kSplit)), cluster(blockIdx.x / kSplit), clusters(gridDim.x / kSplit) {
+    const uint32_t start = SharedAddress(shared);
+    ring = (start + kAlignment - 1) / kAlignment * kAlignment;
+    const uint32_t behind = ring + chain.stages * chain.stage_bytes;
+    exchange = reinterpret_cast<float*>(shared + (behind - start));
+    row_scales = exchange + chain.exchange_bytes / 4;
+    full = behind + chain.exchange_bytes + kScalesBytes;
+    empty = full + 8 * chain.stages;
+    received = empty + 8 * chain.stages;
+    may_send = received + 8;
+    finished = may_send + 8;
+  }
+
+  __device__ void InitBarriers() const {
+    for (int i = 0; i < chain.stages; ++i) {
+      BarrierInit(full + 8 * i, 2);
+      BarrierInit(empty + 8 * i, kWarps);
+    }
+    BarrierInit(received, 1);
+    BarrierInit(may_send, kSplit);
+    BarrierInit(finished, kWarps);
+    BarrierInitDone();
+  }
+
+  __device__ uint32_t StageAt(const Slot& slot) const { return ring + slot.index * chain.stage_bytes; }
+  __device__ int OwnColumns() const { return max(0, min(kOwned, chain.rows - rank * kOwned)); }
+
+  // Calls with each tile of this cluster.
+  template <typename Function>
+  __device__ void ForTiles(const Phase& p, Function function) const {
+    for (int run = 0; run < p.cut.runs; ++run) {
+      const int first = p.cut.shares * run + p.cut.shares * cluster / clusters;
+      const int last = p.cut.shares * run + p.cut.shares * (cluster + 1) / clusters;
+      for (int share = first; share < last; share += p.cut.tile) {
+        const int shares = min(p.cut.tile, last - share);
+        function(Tile{share, p.gated ? 2 * shares : shares, shares, p.gated ? p.n / 2 - shares * kUnit : 0, run == 0 && share == first,
+                      share + p.cut.tile >= last});
+      }
+    }
+  }
+
+  // Calls with each stage of a tile.
+  template <typename Function>
+  __device__ void ForStages(const Phase& p, Function function) const {
+    const int all = p.k / p.k_runs / kSplit / kSpanK<Weight>;
+    for (int run = 0; run < p.k_runs; ++run) {
+      const int first = (run * kSplit + rank) * all * kSpanK<Weight>;
+      for (int at = 0; at < all; at += p.cut.spans) {
+        function(Stage{run, first + at * kSpanK<Weight>, min(p.cut.spans, all - at), run == 0 && at == 0});
+      }
+    }
+  }
+};
+
+#endif
+
+}  // namespace llavamini::kernels::stream

@@ -1,0 +1,90 @@
+// The two warps of a block that fill the ring: one with weights, which depend on nothing and run ahead as far as the ring reaches, one with
+// the rows of x, as soon as they are there. And the one that tells other blocks of rows that this one has made.
+#pragma once
+
+#include "model/cuda/launch.cuh"
+#include "model/cuda/stream/chain.cuh"
+
+namespace llavamini::kernels::stream {
+
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+template <typename Block>
+__device__ void CopyWeights(const Block& b) {
+  const int lane = threadIdx.x % 32;
+  Slot slot;
+  for (int phase = 0; phase < b.chain.count; ++phase) {
+    const Phase& p = b.chain.phases[phase];
+    b.ForTiles(p, [&](const Tile& tile) {
+      const int unit = lane % tile.units, span = lane / tile.units, row = tile.Row(unit);
+      const int offset = span * (Block::kRowsBytes + tile.units * kUnitBytes) + Block::kRowsBytes + unit * kUnitBytes;
+      b.ForStages(p, [&](const Stage& stage) {
+        const uint32_t barrier = b.full + 8 * slot.index;
+        if (!slot.first_round) BarrierWait(b.empty + 8 * slot.index, slot.parity ^ 1);
+        if (lane == 0) BarrierExpect(barrier, stage.spans * tile.units * kUnitBytes);
+        __syncwarp();
+        if (span < stage.spans) {
+          CopyBox(b.StageAt(slot) + offset, &p.weights, stage.k + span * kSpanK<typename Block::Weight>, row, barrier, kEvictFirst);
+        }
+        slot.Advance(b.chain.stages);
+      });
+    });
+  }
+}
+
+// Until blocks have arrived so many times, ever. (One number for all: to look at a number per block costs more than to add to a common one.)
+template <typename Block>
+__device__ void AwaitArrivals(const Block& b, unsigned long long wanted) {
+  if (threadIdx.x % 32 == 0) {
+    while (LoadRelaxed(b.chain.arrivals) < wanted) {
+    }
+    FenceAcquire();
+    FenceBeforeCopies();
+  }
+  __syncwarp();
+}
+
+// Rows are there when the kernels ahead are done, or all blocks with the run that makes them.
+template <typename Block>
+__device__ void CopyRows(const Block& b) {
+  constexpr int kK = kSpanK<typename Block::Weight>, kBoxes = kK / kBoxK;
+  const int lane = threadIdx.x % 32, span = lane / kBoxes, box = lane % kBoxes;
+  AwaitEarlierKernels();
+  const unsigned long long before = LoadRelaxed(b.chain.arrivals_before);
+  int runs = 0;  // before the product before
+  Slot slot;
+  for (int phase = 0; phase < b.chain.count; ++phase) {
+    const Phase& p = b.chain.phases[phase];
+    int awaited = phase > 0 ? 0 : p.k_runs;  // of the product before
+    b.ForTiles(p, [&](const Tile& tile) {
+      const int offset = span * (Block::kRowsBytes + tile.units * kUnitBytes) + box * Block::kColumns * kSpanBytes;
+      b.ForStages(p, [&](const Stage& stage) {
+        if (stage.run >= awaited) AwaitArrivals(b, before + (runs + ++awaited) * gridDim.x);
+        const uint32_t barrier = b.full + 8 * slot.index;
+        if (!slot.first_round) BarrierWait(b.empty + 8 * slot.index, slot.parity ^ 1);
+        if (lane == 0) BarrierExpect(barrier, stage.spans * Block::kRowsBytes);
+        __syncwarp();
+        if (span < stage.spans) CopyBox(b.StageAt(slot) + offset, &p.rows, stage.k + span * kK + box * kBoxK, 0, barrier, kEvictLast);
+        slot.Advance(b.chain.stages);
+      });
+    });
+    if (phase > 0) runs += p.k_runs;
+  }
+  if (blockIdx.x == 0 && lane == 0) *b.chain.arrivals_before = before + runs * gridDim.x;  // all have read it
+}
+
+// Tells the others of the ends of this block's runs.
+template <typename Block>
+__device__ void TellEnds(const Block& b) {
+  int ended = 0;
+  for (int phase = 0; phase + 1 < b.chain.count; ++phase) {
+    for (int run = 0; run < b.chain.phases[phase].cut.runs; ++run, ++ended) {
+      BarrierWait(b.finished, ended % 2);
+      if (threadIdx.x % 32 == 0) AddRelease(b.chain.arrivals, 1);
+    }
+  }
+}
+
+#endif
+
+}  // namespace llavamini::kernels::stream

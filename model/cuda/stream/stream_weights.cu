@@ -1,0 +1,198 @@
+// Products with few rows on sm_90 are bound by the weights' way from memory, so that way never rests. One block per SM goes through a chain
+// of products, each of which needs the one before: one of its warps copies weights into a ring in shared memory, as far ahead as the ring
+// reaches, whatever product they belong to, and before the kernels ahead are done; another copies the rows that they meet as soon as all
+// blocks have made them; eight multiply. So what must wait (the ends of products, attention between two chains) waits while weights are
+// on their way.
+// Two blocks, a cluster, share a tile of the weights' rows, and each takes half of K. What they have of a column (a row of x) is added up
+// by one of them, in a fixed order: a row's result does not depend on the number of rows.
+// RMSNorm between two products costs no pass of its own: x · weight goes on, and the product's sums are divided by the root of the mean of
+// x², which was added up where x was made.
+#include <algorithm>
+#include <stdexcept>
+#include <type_traits>
+
+#include "model/cuda/stream/copies.cuh"
+#include "model/cuda/stream/products.cuh"
+#include "model/cuda/stream/results.cuh"
+#include "model/cuda/stream/tensor_map.h"
+
+namespace llavamini::kernels {
+namespace stream {
+namespace {
+
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+template <typename Block>
+__device__ void MultiplyAll(const Block& b) {
+  const Results<Block> results{b};
+  AwaitEarlierKernels();  // for the residual
+  Slot slot;
+  int turn = 0;  // tiles, of all phases
+  int left = 0;
+  for (int phase = 0; phase < b.chain.count; ++phase) b.ForTiles(b.chain.phases[phase], [&](const Tile&) { ++left; });
+  for (int phase = 0; phase < b.chain.count; ++phase) {
+    const Phase& p = b.chain.phases[phase];
+    const int units = kWarps / p.cut.parts, unit = results.warp % units, part = results.warp / units;
+    b.ForTiles(p, [&](const Tile& tile) {
+      const auto early = results.LoadEarly(p, tile);
+      if (threadIdx.x == 0) BarrierExpect(b.received, results.ExpectedBytes(p, tile));
+      Multiply(b, p, tile, unit, part, slot, [&](const auto& c) {
+        if (turn > 0) BarrierWait(b.may_send, (turn - 1) % 2);
+        results.Send(p, tile, unit, part, c);
+      });
+      if (p.normed && tile.first) results.ScaleRows(phase);
+      BarrierWait(b.received, turn % 2);
+      results.Finish(phase, tile, early);
+      ++turn;
+      __syncwarp();
+      if (tile.last && phase + 1 < b.chain.count && results.lane == 0) BarrierArrive(b.finished);
+      if (--left == 0) return;
+      asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory");  // all have read what was exchanged
+      if (threadIdx.x < kSplit) BarrierArriveIn(AddressIn(b.may_send, threadIdx.x));
+    });
+  }
+}
+
+#endif
+
+template <typename T, typename Weight, int kColumns>
+__global__ void __launch_bounds__(kThreads, 1) Kernel(const __grid_constant__ Chain chain) {
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  extern __shared__ unsigned char shared[];
+  LetNextKernelStart();
+  const Block<T, Weight, kColumns> block(chain, shared);
+  const int warp = Warp();
+  if (threadIdx.x == 0) block.InitBarriers();
+  __syncthreads();
+  ClusterArrive();
+  if (warp < kWarps) {
+    ClusterWait();  // the others' barriers are there
+    MultiplyAll(block);
+  } else {
+    warp == kWarps ? CopyWeights(block) : warp == kWarps + 1 ? CopyRows(block) : TellEnds(block);
+    __syncwarp();
+    ClusterWait();
+  }
+#endif
+}
+
+// ---------------------------------------------------------------- launching
+
+// Clusters that run at the same time, one block per SM; 0 where an SM has too little shared memory. Asked once.
+template <int kColumns>
+int MostClusters() {
+  static const int known = [] {
+    const auto kernel = Kernel<__half, __half, kColumns>;
+    cudaLaunchAttribute cluster;
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {kSplit, 1, 1};
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(kSplit);
+    config.blockDim = dim3(kThreads);
+    config.dynamicSmemBytes = SharedBytes(kColumns);
+    config.attrs = &cluster;
+    config.numAttrs = 1;
+    int count = 0;
+    if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SharedBytes(kColumns)) != cudaSuccess ||
+        cudaOccupancyMaxActiveClusters(&count, kernel, &config) != cudaSuccess) {
+      cudaGetLastError();  // not for whoever asks next
+      return 0;
+    }
+    return std::min(count, kMostClusters);
+  }();
+  return known;
+}
+
+// What blocks tell each other through memory.
+struct Workspace {
+  unsigned long long *arrivals, *arrivals_before;
+  float* squares;
+};
+
+// Allocated once, outside of captures.
+const Workspace& OwnWorkspace() {
+  static const Workspace known = [] {
+    constexpr int kApart = 32;  // numbers: not in one line of the cache
+    const size_t arrivals = sizeof(unsigned long long) * 2 * kApart;
+    const size_t squares = sizeof(float) * kMostChained * kMostClusters * kMostStreamedRows;
+    Workspace made = {};
+    if (cudaMalloc(&made.arrivals, arrivals) != cudaSuccess || cudaMemset(made.arrivals, 0, arrivals) != cudaSuccess ||
+        cudaMalloc(&made.squares, squares) != cudaSuccess) {
+      throw std::runtime_error("no GPU memory for streamed products");
+    }
+    made.arrivals_before = made.arrivals + kApart;
+    return made;
+  }();
+  return known;
+}
+
+Phase PhaseOf(const StreamedProduct& p, int rows, int columns, const Cut& cut, int k_runs) {
+  const int weight_bytes = p.scales != nullptr ? 1 : 2;
+  return {MapMatrix({p.weight, p.k, p.n, p.k * int64_t{weight_bytes}, weight_bytes}, kUnit),
+          MapMatrix({p.x, p.k, rows, p.x_stride * 2, 2}, columns),
+          p.scales,
+          p.residual,
+          p.y,
+          p.next_norm,
+          p.weighted,
+          p.n,
+          p.k,
+          k_runs,
+          p.gated,
+          p.normed,
+          cut};
+}
+
+template <typename T, typename Weight, int kColumns>
+void Launch(const ProductChain& products, cudaStream_t stream) {
+  const auto kernel = Kernel<T, Weight, kColumns>;
+  static const cudaError_t raised = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SharedBytes(kColumns));
+  if (raised != cudaSuccess) throw std::runtime_error(cudaGetErrorString(raised));
+  const ChainCut cut = CutChain(products, kColumns, MostClusters<kColumns>());
+  const Workspace& own = OwnWorkspace();
+  Chain chain = {{}, products.count, products.rows, products.eps, cut.stages, cut.stage_bytes, cut.exchange_bytes,
+                 own.squares, own.arrivals, own.arrivals_before};
+  for (int i = 0; i < products.count; ++i) {
+    chain.phases[i] = PhaseOf(products.products[i], products.rows, kColumns, cut.cuts[i], i > 0 ? cut.cuts[i - 1].runs : 1);
+  }
+  LaunchDependent(kernel, Grid{dim3(kSplit * cut.clusters), kThreads, static_cast<size_t>(cut.SharedBytes()), kSplit}, stream, chain);
+}
+
+// Calls with what a kernel is compiled for that takes so many rows.
+template <typename Function>
+auto WithColumns(int rows, Function function) {
+  if (rows <= 8) return function(std::integral_constant<int, 8>());
+  if (rows <= 16) return function(std::integral_constant<int, 16>());
+  if (rows <= 32) return function(std::integral_constant<int, 32>());
+  return function(std::integral_constant<int, kMostStreamedRows>());
+}
+
+bool IsAligned(const StreamedProduct& p) {
+  return reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && reinterpret_cast<uintptr_t>(p.weight) % 16 == 0 && p.x_stride % 8 == 0;
+}
+
+}  // namespace
+}  // namespace stream
+
+bool CanStreamWeights(Element type, const ProductChain& chain) {
+  const int most_rows = chain.products[0].scales != nullptr ? kMostStreamedE4m3Rows : kMostStreamedRows;
+  if (type == Element::kFloat32 || chain.rows < 1 || chain.rows > most_rows || !HasTensorMaps() || !IsSm90()) return false;
+  const bool alike = std::all_of(chain.products, chain.products + chain.count, [&](const StreamedProduct& p) {
+    return stream::IsAligned(p) && (p.scales != nullptr) == (chain.products[0].scales != nullptr);
+  });
+  return alike && stream::WithColumns(chain.rows, [&](auto columns) {
+    return stream::CanCut(chain, columns(), stream::MostClusters<columns()>());
+  });
+}
+
+void StreamWeights(Element type, const ProductChain& chain, cudaStream_t stream) {
+  const auto run = [&](auto element) {
+    using T = decltype(element);
+    stream::WithColumns(chain.rows, [&](auto columns) {
+      chain.products[0].scales != nullptr ? stream::Launch<T, uint8_t, columns()>(chain, stream) : stream::Launch<T, T, columns()>(chain, stream);
+    });
+  };
+  type == Element::kFloat16 ? run(__half{}) : run(__nv_bfloat16{});
+}
+
+}  // namespace llavamini::kernels
