@@ -57,9 +57,9 @@ int PiecesNow(const PieceFacts& facts) {
   if (facts.piece_milliseconds <= 0) return least;
   const double room =
       facts.step_has_prompts ? 0 : kIdleSteps * facts.idle_milliseconds - facts.step_milliseconds;
-  // The square: a few images are no pile, and answers need not wait for them.
+  // The cube: half a batch is no pile, and answers need not wait for it.
   const double pile = std::min(facts.batches_waiting, 1.0);
-  const double budget = std::max(room, kMostOfAStep * pile * pile * facts.step_milliseconds);
+  const double budget = std::max(room, kMostOfAStep * pile * pile * pile * facts.step_milliseconds);
   const double pieces = (budget - facts.spent_milliseconds) / facts.piece_milliseconds;
   return static_cast<int>(std::clamp<double>(std::floor(pieces), least, facts.pieces_left));
 }
