@@ -12,6 +12,7 @@
 #include "model/checkpoint/checkpoint.h"
 #include "model/cpu/threads.h"
 #include "model/device.h"
+#include "model/page_locked.h"
 #include "model/step_runner.h"
 #include "model/vision_runner.h"
 
@@ -176,9 +177,8 @@ class LlavaMini : public Model {
       own.Follow(to_host ? stream_ : to_host_);
       const DeviceStream::Use use(own);
       const auto copy = [&](const at::Tensor& from) {
-        const at::TensorOptions host =
-            at::TensorOptions(from.scalar_type()).device(at::kCPU).pinned_memory(true);
-        at::Tensor target = at::empty(from.sizes(), to_host ? host : options_);
+        at::Tensor target = to_host ? PageLocked(from.sizes(), from.scalar_type())
+                                    : at::empty(from.sizes(), options_);
         target.copy_(from, /*non_blocking=*/true);
         if (to_host) own.Keep(from);
         return target;

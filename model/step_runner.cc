@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "model/page_locked.h"
 #include "model/upload.h"
 
 namespace llavamini {
@@ -167,8 +168,7 @@ at::Tensor StepRunner::Made(const StepPass& pass) const {
 
 at::Tensor StepRunner::RunRecorded(const StepPass& pass) {
   const int64_t padded = ops::PaddedRows(pass.rows()), rows = inputs_->rows;
-  auto options = at::TensorOptions(at::kInt).pinned_memory(true);
-  const at::Tensor host = at::empty({inputs_->all.size(0)}, options);
+  const at::Tensor host = PageLocked({inputs_->all.size(0)}, at::kInt);
   auto* ints = host.data_ptr<int32_t>();
   std::memset(ints, 0, host.nbytes());
   std::copy(pass.ids.begin(), pass.ids.end(), ints);
@@ -232,7 +232,7 @@ at::Tensor StepRunner::RunDirectly(const StepPass& pass) {
 void StepRunner::Keep(const StepPass& pass, const at::Tensor& logits, InFlight& step) const {
   const bool on_gpu = logits.is_cuda();
   if (on_gpu) {
-    at::Tensor ids = at::empty({pass.tokens()}, at::TensorOptions(at::kInt).pinned_memory(true));
+    at::Tensor ids = PageLocked({pass.tokens()}, at::kInt);
     ids.copy_(inputs_->chosen.narrow(0, 0, pass.tokens()), /*non_blocking=*/true);
     step.ids.emplace_back(ids, pass.results);
   }
@@ -240,8 +240,7 @@ void StepRunner::Keep(const StepPass& pass, const at::Tensor& logits, InFlight& 
     if (!pass.on_host[i]) continue;
     at::Tensor row = logits[i];
     if (on_gpu) {
-      row = at::empty({logits.size(1)}, at::TensorOptions(logits.scalar_type()).pinned_memory(true))
-                .copy_(row, /*non_blocking=*/true);
+      row = PageLocked({logits.size(1)}, logits.scalar_type()).copy_(row, /*non_blocking=*/true);
     }
     step.on_host.push_back({*pass.on_host[i], row, pass.results[i]});
   }

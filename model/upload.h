@@ -6,15 +6,17 @@
 #include <cstring>
 #include <vector>
 
+#include "model/page_locked.h"
+
 namespace llavamini {
 
 // A tensor of these values on `device`. On a GPU the copy goes through page-locked memory and is
 // part of the current stream.
 template <typename Value>
 at::Tensor Upload(const Value* values, size_t count, const at::Device& device) {
-  auto options = at::TensorOptions(c10::CppTypeToScalarType<Value>::value);
-  if (device.is_cuda()) options = options.pinned_memory(true);
-  const at::Tensor host = at::empty({static_cast<int64_t>(count)}, options);
+  constexpr at::ScalarType kType = c10::CppTypeToScalarType<Value>::value;
+  const auto size = static_cast<int64_t>(count);
+  const at::Tensor host = device.is_cuda() ? PageLocked({size}, kType) : at::empty({size}, kType);
   if (count > 0) std::memcpy(host.data_ptr(), values, count * sizeof(Value));
   return host.to(device, /*non_blocking=*/true);
 }

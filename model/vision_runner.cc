@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "model/page_locked.h"
+
 namespace llavamini {
 namespace {
 
@@ -204,9 +206,9 @@ std::unique_ptr<Encoding> VisionRunner::Begin(absl::Span<const ImageInput* const
   TORCH_CHECK(count > 0 && count <= max_images_, "a batch has 1 to ", max_images_, " images");
   done_[next_done_].Wait();
   const Shape& shape = ShapeFor(count, images[0]->resolution_ratio);
-  auto options = at::TensorOptions(at::kByte);
-  if (options_.device().is_cuda()) options = options.pinned_memory(true);
-  const at::Tensor host = at::empty({count * shape.pixels.stride(0)}, options);
+  const int64_t bytes = count * shape.pixels.stride(0);
+  const at::Tensor host =
+      options_.device().is_cuda() ? PageLocked({bytes}, at::kByte) : at::empty({bytes}, at::kByte);
   for (int64_t i = 0; i < count; ++i) {
     TORCH_CHECK(std::ssize(images[i]->parts) == shape.pixels.stride(0),
                 "images of one call have one resolution ratio and the tower's size");

@@ -51,9 +51,17 @@ void BoundKernelCaches() {
   }
 }
 
+// An exception that nothing can catch, such as one of a destructor on a GPU that is lost: an exit
+// code, not a core dump.
+[[noreturn]] void EndAtOnce() {
+  std::fputs("llavamini-server: internal failure\n", stderr);
+  std::_Exit(llavamini::kExitInternal);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::set_terminate(EndAtOnce);
   BoundKernelCaches();
   llavamini::BlockStopSignals();
   std::signal(SIGPIPE, SIG_IGN);

@@ -24,6 +24,8 @@ namespace {
 
 // For the last statuses to reach their readers once every answer has ended.
 constexpr absl::Duration kLastWrites = absl::Seconds(2);
+// For whoever watches health to see that it is over.
+constexpr absl::Duration kLastHealth = absl::Milliseconds(500);
 // From the loss of the device to the end of the process, whatever hangs.
 constexpr absl::Duration kLongestEnd = absl::Seconds(4);
 
@@ -53,7 +55,7 @@ absl::Status WritePortFile(const std::string& file, int port) {
   rpc.StopServing();
   stack.backend().StartDraining();
   shared.calls.WaitNone(absl::Now() + kLastWrites);
-  rpc.Shutdown(absl::Now());
+  rpc.Shutdown(absl::Now() + kLastHealth);
   StopLogging();
   std::_Exit(kExitInternal);
 }

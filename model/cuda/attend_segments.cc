@@ -32,9 +32,11 @@ at::Tensor AttendFlashAlone(const at::Tensor& q, const at::Tensor& k, const at::
   return std::get<0>(attended).squeeze(0).flatten(1);
 }
 
+// (Where the sums of all heads' parts are not whole blocks, LibTorch's kernel writes behind them.)
 bool StandsAlone(const at::Tensor& q, const at::Tensor& k, const Segments& segments) {
-  return segments.rows.size() == 1 && segments.query_rows[0] == q.size(0) &&
-         segments.rows[0] == k.size(0);
+  constexpr int64_t kRowsOfABlock = 16;
+  return q.size(0) * q.size(1) % kRowsOfABlock == 0 && segments.rows.size() == 1 &&
+         segments.query_rows[0] == q.size(0) && segments.rows[0] == k.size(0);
 }
 
 // The runs are equally long. Fewer key-value heads than query heads are cuDNN's own business; what

@@ -181,7 +181,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--concurrency", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rss-growth-mib", type=float, default=64, help="most that is allowed (default 64)")
-    parser.add_argument("--gpu-growth-mib", type=float, default=2, help="most that is allowed (default 2: one allocation)")
+    parser.add_argument("--gpu-growth-mib", type=float, default=20, help="most that is allowed (default 20: one of LibTorch's blocks)")
     parser.add_argument("--differing-share", type=float, default=0, help="of repeated greedy answers that may differ (default 0)")
     parser.add_argument("--least-requests", type=int, default=1, help="fewer calls than this are a failure")
     parser.add_argument("--json", type=Path, help="also write the summary there")

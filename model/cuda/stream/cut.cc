@@ -8,9 +8,11 @@ namespace {
 
 constexpr int kLeastStage = 24 * 1024;  // bytes: fewer are not worth their barriers
 constexpr int kFewestStages = 4;
-// Units of a tile, at most. Two for a warp, since it reads rows of x once for both; but where the sums to exchange would take too much of
-// the ring, and warp groups read rows by themselves, one.
-int MostUnits(int columns, int weight_bytes) { return columns > 16 && weight_bytes == 2 ? kWarps : kMostUnits; }
+// Units of a tile, at most. Two for a warp, since it reads rows of x once for both; but where the
+// sums to exchange would take too much of the ring, and warp groups read rows by themselves, one.
+int MostUnits(int columns, int weight_bytes) {
+  return columns > 16 && weight_bytes == 2 ? kWarps : kMostUnits;
+}
 
 // A warp group reads the units of whole products, what lies behind a tile's last one among them.
 constexpr int kReadBehind = (kGroup - 1) * kUnitBytes;
@@ -28,7 +30,8 @@ int RunsOf(const ProductChain& chain, int i, int clusters) {
   if (!p.gated || i + 1 == chain.count) return 1;
   const int shares = SharesOf(p);
   const bool halves = shares % kMostRuns == 0 && shares / kMostRuns >= clusters;
-  return halves && chain.products[i + 1].k % KOf(WeightBytes(chain), kMostRuns) == 0 ? kMostRuns : 1;
+  return halves && chain.products[i + 1].k % KOf(WeightBytes(chain), kMostRuns) == 0 ? kMostRuns
+                                                                                     : 1;
 }
 
 int ExchangeBytes(int columns, const Cut& cut) {
@@ -47,10 +50,12 @@ int SpansOf(const Cut& cut, int span_bytes, int stage_bytes) {
   return std::min(stage_bytes / span_bytes, 32 / cut.units);
 }
 
-// Fills in stages of one size for all products, such that as many weights as can be are on their way: the time that they leave out is in
-// proportion to a product's weights, and to the inverse of what the ring holds of them. False where there is no room for tiles so large.
+// Fills in stages of one size for all products, such that as many weights as can be are on their
+// way: the time that they leave out is in proportion to a product's weights, and to the inverse of
+// what the ring holds of them. False where there is no room for tiles so large.
 bool CutRing(const ProductChain& chain, int columns, ChainCut& cut) {
-  const int weight_bytes = WeightBytes(chain), ring = SharedBytes(columns) - kFixedBytes - cut.exchange_bytes;
+  const int weight_bytes = WeightBytes(chain),
+            ring = SharedBytes(columns) - kFixedBytes - cut.exchange_bytes;
   double least = HUGE_VAL;
   cut.stages = 0;
   for (int stages = kFewestStages; stages <= kMostStages; ++stages) {
@@ -59,8 +64,10 @@ bool CutRing(const ProductChain& chain, int columns, ChainCut& cut) {
     double left_out = 0;
     for (int i = 0; i < chain.count; ++i) {
       const Cut& own = cut.cuts[i];
-      const int held = stages * own.units * SpansOf(own, SpanBytes(columns, weight_bytes, own.units), bytes);
-      left_out += held == 0 ? HUGE_VAL : static_cast<double>(chain.products[i].n) * chain.products[i].k / held;
+      const int held =
+          stages * own.units * SpansOf(own, SpanBytes(columns, weight_bytes, own.units), bytes);
+      left_out += held == 0 ? HUGE_VAL
+                            : static_cast<double>(chain.products[i].n) * chain.products[i].k / held;
     }
     if (left_out >= least) continue;
     least = left_out;
@@ -79,9 +86,10 @@ bool CutRing(const ProductChain& chain, int columns, ChainCut& cut) {
 bool CanCut(const ProductChain& chain, int columns, int most_clusters) {
   for (int i = 0; i < chain.count; ++i) {
     const StreamedProduct& p = chain.products[i];
-    const bool follows = i == 0 || p.k == chain.products[i - 1].n / UnitsOfShare(chain.products[i - 1]);
-    if (!follows || p.k % KOf(WeightBytes(chain), /*runs=*/1) != 0 || p.n % (kUnit * UnitsOfShare(p)) != 0 ||
-        SharesOf(p) < most_clusters) {
+    const bool follows =
+        i == 0 || p.k == chain.products[i - 1].n / UnitsOfShare(chain.products[i - 1]);
+    if (!follows || p.k % KOf(WeightBytes(chain), /*runs=*/1) != 0 ||
+        p.n % (kUnit * UnitsOfShare(p)) != 0 || SharesOf(p) < most_clusters) {
       return false;
     }
   }
@@ -98,8 +106,10 @@ ChainCut CutChain(const ProductChain& chain, int columns, int most_clusters) {
   for (int most_units = MostUnits(columns, WeightBytes(chain)); most_units >= 2; most_units -= 2) {
     best.exchange_bytes = kReadBehind;
     for (int i = 0; i < chain.count; ++i) {
-      best.cuts[i] = CutProduct(chain.products[i], RunsOf(chain, i, most_clusters), best.clusters, most_units);
-      best.exchange_bytes = std::max(best.exchange_bytes, Up(ExchangeBytes(columns, best.cuts[i]), 16) * 16);
+      best.cuts[i] =
+          CutProduct(chain.products[i], RunsOf(chain, i, most_clusters), best.clusters, most_units);
+      best.exchange_bytes =
+          std::max(best.exchange_bytes, Up(ExchangeBytes(columns, best.cuts[i]), 16) * 16);
     }
     if (CutRing(chain, columns, best)) break;
   }

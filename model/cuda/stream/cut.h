@@ -1,18 +1,21 @@
-// How a chain of products is cut among the blocks of StreamWeights (stream_weights.cu), and their shared memory: pure functions of sizes.
-// A product's weights are cut into units of 16 rows, and K into spans of 128 bytes. A cluster takes an equal share of the units, in tiles;
-// a tile's copies of one or some spans are a stage, which has a slot of the ring: for each span the rows of x, then the units.
+// How a chain of products is cut among the blocks of StreamWeights (stream_weights.cu), and their
+// shared memory: pure functions of sizes. A product's weights are cut into units of 16 rows, and K
+// into spans of 128 bytes. A cluster takes an equal share of the units, in tiles; a tile's copies
+// of one or some spans are a stage, which has a slot of the ring: for each span the rows of x, then
+// the units.
 #pragma once
 
 #include "model/cuda/kernels.h"
 
 namespace llavamini::kernels::stream {
 
-constexpr int kGroup = 4;                    // warps of a warp group
-constexpr int kWarps = 2 * kGroup;           // of a block, that multiply
-constexpr int kThreads = 32 * (kWarps + 3);  // a warp more copies weights, one copies rows, one tells other blocks
-constexpr int kSplit = 2;                    // blocks of a cluster, each with its part of K
+constexpr int kGroup = 4;           // warps of a warp group
+constexpr int kWarps = 2 * kGroup;  // of a block, that multiply
+constexpr int kThreads =
+    32 * (kWarps + 3);     // a warp more copies weights, one copies rows, one tells other blocks
+constexpr int kSplit = 2;  // blocks of a cluster, each with its part of K
 constexpr int kMostClusters = 132;
-constexpr int kUnit = 16;               // rows of weights of a copy, and of a warp's part of a product
+constexpr int kUnit = 16;  // rows of weights of a copy, and of a warp's part of a product
 constexpr int kMostUnits = 2 * kWarps;  // of a tile
 constexpr int kMostRuns = 2;            // of a product
 constexpr int kSpanBytes = 128;         // of K: what the copies' swizzle spans
@@ -28,7 +31,8 @@ constexpr int RowsBytes(int columns, int weight_bytes) {
 constexpr int SpanBytes(int columns, int weight_bytes, int units) {
   return RowsBytes(columns, weight_bytes) + units * kUnitBytes;
 }
-// Floats between a row's sums and the next row's, of so many columns: that spreads stores over the banks.
+// Floats between a row's sums and the next row's, of so many columns: that spreads stores over the
+// banks.
 constexpr int Pitch(int columns) { return columns + 2; }
 
 // Of an SM's 227 KiB: with few rows the rest is for the kernels between.
@@ -37,8 +41,9 @@ constexpr int kScalesBytes = kMostStreamedRows * 4;
 constexpr int kBarrierBytes = 8 * (2 * kMostStages + 3);
 constexpr int kFixedBytes = kAlignment + kScalesBytes + kBarrierBytes;
 
-// A gated product is made in two runs where it can, each of half the rows of its weights, so that the next one begins with the K's that
-// the first run made. Shares are units; gated, pairs of a unit of gates and the unit of ups that belongs to it.
+// A gated product is made in two runs where it can, each of half the rows of its weights, so that
+// the next one begins with the K's that the first run made. Shares are units; gated, pairs of a
+// unit of gates and the unit of ups that belongs to it.
 struct Cut {
   int runs;
   int shares;  // of all clusters, in a run
