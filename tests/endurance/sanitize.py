@@ -55,12 +55,12 @@ class Run:
 
 RUNS = [
     Run("server", "memcheck", 150),
-    Run("model", "memcheck", 110, GRAPHS),
+    Run("model", "memcheck", 240, GRAPHS),
     Run("kernels", "memcheck", 110, KERNELS, uncached=True),
-    Run("shared-memory-races", "racecheck", 90, SHARED_MEMORY, OURS),
+    Run("shared-memory-races", "racecheck", 300, SHARED_MEMORY, OURS),
     Run("streams", "memcheck", 45, STREAMS, uncached=True),
-    Run("barriers", "synccheck", 45, SHARED_MEMORY, OURS),
-    Run("stream-races", "racecheck", 45, STREAMS, OURS),
+    Run("barriers", "synccheck", 200, SHARED_MEMORY, OURS),
+    Run("stream-races", "racecheck", 150, STREAMS, OURS),
     Run("uninitialised", "initcheck", 60, SHARED_MEMORY, OURS, counts=False),
 ]
 

@@ -8,6 +8,7 @@ namespace {
 
 constexpr int kLeastStage = 24 * 1024;  // bytes: fewer are not worth their barriers
 constexpr int kFewestStages = 4;
+
 // Units of a tile, at most. Two for a warp, since it reads rows of x once for both; but where the
 // sums to exchange would take too much of the ring, and warp groups read rows by themselves, one.
 int MostUnits(int columns, int weight_bytes) {

@@ -1,8 +1,9 @@
 // Products with few rows on sm_90 are bound by the weights' way from memory, so that way never rests. One block per SM goes through a chain
 // of products, each of which needs the one before: one of its warps copies weights into a ring in shared memory, as far ahead as the ring
 // reaches, whatever product they belong to, and before the kernels ahead are done; another copies the rows that they meet as soon as all
-// blocks have made them; eight multiply. So what must wait (the ends of products, attention between two chains) waits while weights are
-// on their way.
+// blocks have made them, and a third tells the others what this block has made; eight multiply. So what must wait (the ends of products,
+// attention between two chains) waits while weights are on their way. Weights of 16 bits are multiplied by warp groups, whose matrix
+// instructions read both operands from the ring; e4m3 is made wider by the warps, each for its own rows.
 // Two blocks, a cluster, share a tile of the weights' rows, and each takes half of K. What they have of a column (a row of x) is added up
 // by one of them, in a fixed order: a row's result does not depend on the number of rows.
 // RMSNorm between two products costs no pass of its own: x · weight goes on, and the product's sums are divided by the root of the mean of
