@@ -38,7 +38,8 @@ Compressor::Compressor(Checkpoint& checkpoint, const ModelConfig& config)
   const auto weights = weight.chunk(3);  // of queries, keys, values
   const auto biases = bias.chunk(3);
   const Linear project{weights[0], biases[0]};
-  const double scale = 1.0 / std::sqrt(static_cast<double>(width / kHeads));
+  const int64_t head_width = width / kHeads;
+  const double scale = 1.0 / std::sqrt(static_cast<double>(head_width));
   const at::Tensor query = project(query_norm(learned) + position_).to(at::kFloat) * scale;
   const at::Tensor asked = at::bmm(query.unflatten(-1, {kHeads, -1}).transpose(0, 1),
                                    weights[1].unflatten(0, {kHeads, -1}).to(at::kFloat))

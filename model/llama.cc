@@ -25,7 +25,7 @@ Linear Kept(Linear linear, bool fp8) {
 at::Tensor Frequencies(const ModelConfig& config) {
   const at::Tensor exponent =
       at::arange(0, config.head_dim, 2, at::kFloat) / static_cast<double>(config.head_dim);
-  const at::Tensor frequency = at::pow(config.rope_theta, exponent.neg());
+  at::Tensor frequency = at::pow(config.rope_theta, exponent.neg());
   if (!config.rope_scaling) return frequency;
   const RopeScaling& scaling = *config.rope_scaling;
   const double original = static_cast<double>(scaling.original_max_position_embeddings);

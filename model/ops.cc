@@ -102,7 +102,7 @@ std::pair<at::Tensor, at::Tensor> FinishBlock(const at::Tensor& x, const at::Ten
                                               const BlockEnd& end, const BlockStart* next) {
 #ifdef LLAVAMINI_WITH_CUDA
   if (cuda::HasKernels(x)) {
-    const auto streamed = cuda::StreamBlock(x, attended, end, next);
+    auto streamed = cuda::StreamBlock(x, attended, end, next);
     if (streamed.first.defined()) return streamed;
   }
 #endif

@@ -106,12 +106,14 @@ struct LimitSearch {
 // The token's probability relative to the largest logit's, in 2⁻³¹.
 LLAVAMINI_HOST_DEVICE inline uint32_t Mass(float logit, float largest, float inverse_temperature) {
   if (logit == largest) return 0x80000000u;  // infinities as well
+  // NOLINTNEXTLINE(bugprone-incorrect-roundings): never negative, and the same on the GPU
   return static_cast<uint32_t>(expf((logit - largest) * inverse_temperature) * 0x1p31f + 0.5f);
 }
 
 // The mass that top-p's tokens reach, of the total.
 LLAVAMINI_HOST_DEVICE inline uint64_t TopPTarget(float top_p, uint64_t total) {
-  const uint64_t target = static_cast<uint64_t>(ceil(static_cast<double>(top_p) * total));
+  const uint64_t target =
+      static_cast<uint64_t>(ceil(static_cast<double>(top_p) * static_cast<double>(total)));
   return target == 0 ? 1 : target;
 }
 

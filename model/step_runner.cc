@@ -121,7 +121,7 @@ void StepRunner::Record(Attention attention, int64_t rows) {
   const auto work = [this, step, rows, tokens] {
     const at::Tensor x = ops::GatherRows(inputs_->ids(rows), step.places, inputs_->newest,
                                          model_->embedding(), inputs_->made);
-    const at::Tensor logits = model_->Forward(x, step, *cache_);
+    at::Tensor logits = model_->Forward(x, step, *cache_);
     at::Tensor chosen = inputs_->chosen.narrow(0, 0, tokens);
     ops::SampleRows(logits, inputs_->sampling(tokens), chosen, inputs_->newest, inputs_->workspace);
     return logits;
@@ -218,7 +218,7 @@ at::Tensor StepRunner::RunDirectly(const StepPass& pass) {
   }
   const at::Tensor x = ops::GatherRows(Upload(pass.ids, device), step.places, inputs_->newest,
                                        model_->embedding(), Made(pass));
-  const at::Tensor logits = model_->Forward(x, step, *cache_);
+  at::Tensor logits = model_->Forward(x, step, *cache_);
   if (device.is_cuda()) {
     const at::Tensor sampling = Upload(reinterpret_cast<const uint8_t*>(pass.sampling.data()),
                                        pass.sampling.size() * kSamplingBytes, device);

@@ -51,7 +51,7 @@ at::Tensor StreamProduct(const at::Tensor& x, const Norm& norm, const Weights& w
       {Streamed(x, w, residual, /*y=*/{}, gated)}, 1, static_cast<int>(rows), /*eps=*/0};
   if (!kernels::CanStreamWeights(ElementOf(x), chain)) return {};
   const at::Tensor in = norm.weight.defined() ? cuda::RmsNorm(x, norm.weight, norm.eps) : x;
-  const at::Tensor y = at::empty({rows, gated ? n / 2 : n}, x.options());
+  at::Tensor y = at::empty({rows, gated ? n / 2 : n}, x.options());
   chain.products[0] = Streamed(in, w, residual, y, gated);
   kernels::StreamWeights(ElementOf(x), chain, Stream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
@@ -61,7 +61,7 @@ at::Tensor StreamProduct(const at::Tensor& x, const Norm& norm, const Weights& w
 // Our own kernels for few rows [N, in], or undefined.
 at::Tensor FewRows(const at::Tensor& x, const Norm& norm, const Weights& w,
                    const at::Tensor& residual, bool gated, int64_t most_rows = kMostFusedRows) {
-  const at::Tensor streamed = StreamProduct(x, norm, w, residual, gated);
+  at::Tensor streamed = StreamProduct(x, norm, w, residual, gated);
   if (streamed.defined()) return streamed;
   const int64_t rows = x.size(0), n = w.weight.size(0);
   if (rows > most_rows || w.bias.defined() || kernels::Products::OfDevice().deterministic()) {
@@ -113,9 +113,9 @@ void ChooseOnCopy(kernels::Product product, const at::Tensor& y) {
 
 // Rows [N, in] and weights of one dtype.
 at::Tensor SameDtypeProduct(const at::Tensor& x, const Weights& w, const at::Tensor& residual) {
-  const at::Tensor streamed = StreamProduct(x, {}, w, residual, /*gated=*/false);
+  at::Tensor streamed = StreamProduct(x, {}, w, residual, /*gated=*/false);
   if (streamed.defined()) return streamed;
-  const at::Tensor y = at::empty({x.size(0), w.weight.size(0)}, x.options());
+  at::Tensor y = at::empty({x.size(0), w.weight.size(0)}, x.options());
   if (y.numel() > 0) kernels::Products::OfDevice().Run(ProductOf(x, w, residual, y), Stream());
   return y;
 }
