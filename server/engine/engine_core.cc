@@ -137,7 +137,7 @@ bool EngineCore::Fuse(bool anyone_runs) {
 }
 
 // Of prompts that are planned already, the images are there still, but none is left to encode.
-bool EngineCore::Encode(const VisionWork::Load& load) {
+bool EngineCore::Encode(const VisionLoad& load) {
   const std::vector<Sequence*> waiting = WithImages();
   return EndBlind(waiting, vision_.Encode(waiting, load));
 }
@@ -157,7 +157,7 @@ bool EngineCore::EndBlind(const std::vector<Sequence*>& waiting,
   return *worked;
 }
 
-VisionWork::Load EngineCore::LoadOf(const Step& step) {
+VisionLoad EngineCore::LoadOf(const Step& step) {
   auto rows = static_cast<int64_t>(step.sequences.size());
   for (const Step::Prompt& prompt : step.prompts) {
     rows += Find(prompt.request)->usage.prompt_tokens;

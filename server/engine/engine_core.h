@@ -61,9 +61,9 @@ class EngineCore {
   bool EndLate();
   std::vector<Sequence*> WithImages();
   bool Fuse(bool anyone_runs);
-  bool Encode(const VisionWork::Load& load);
+  bool Encode(const VisionLoad& load);
   bool EndBlind(const std::vector<Sequence*>& waiting, const absl::StatusOr<bool>& worked);
-  VisionWork::Load LoadOf(const Step& step);
+  VisionLoad LoadOf(const Step& step);
   bool Launch(Step step);
   absl::Status Start(const Step& step);
   void LaunchInParts(const Step& step);

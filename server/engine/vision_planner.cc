@@ -49,14 +49,15 @@ int64_t MovesNow(bool anyone_runs, const VisionLimits& limits) {
 }
 
 int PiecesNow(const PieceFacts& facts) {
-  if (!facts.anyone_runs) return facts.pieces_left;
-  if (facts.step_rows == 0) return 0;  // their tokens come first
+  if (!facts.load.anyone_runs) return facts.pieces_left;
+  if (facts.load.step_rows == 0) return 0;  // their tokens come first
   const bool may_be_none =
-      facts.spent_milliseconds > 0 || (facts.step_has_prompts && !facts.put_off);
+      facts.spent_milliseconds > 0 || (facts.load.step_has_prompts && !facts.put_off);
   const int least = may_be_none ? 0 : std::min(facts.pieces_left, 1);
   if (facts.piece_milliseconds <= 0) return least;
-  const double room =
-      facts.step_has_prompts ? 0 : kIdleSteps * facts.idle_milliseconds - facts.step_milliseconds;
+  const double room = facts.load.step_has_prompts
+                          ? 0
+                          : kIdleSteps * facts.idle_milliseconds - facts.step_milliseconds;
   // The cube: half a batch is no pile, and answers need not wait for it.
   const double pile = std::min(facts.batches_waiting, 1.0);
   const double budget = std::max(room, kMostOfAStep * pile * pile * pile * facts.step_milliseconds);

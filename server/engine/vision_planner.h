@@ -54,11 +54,16 @@ std::vector<size_t> PlanBatch(absl::Span<const WantedImage> wanted, const Vision
 // How many images that the cache has on the host go to the device at once.
 int64_t MovesNow(bool anyone_runs, const VisionLimits& limits);
 
-struct PieceFacts {
-  int pieces_left = 0;  // of the batch under way
+// What runs beside it.
+struct VisionLoad {
   bool anyone_runs = false;
   int64_t step_rows = 0;  // of the step to be launched next, its prompts' included
   bool step_has_prompts = false;
+};
+
+struct PieceFacts {
+  int pieces_left = 0;  // of the batch under way
+  VisionLoad load;
   bool put_off = false;           // no piece went before the last step
   double step_milliseconds = 0;   // of that step; 0: not known
   double idle_milliseconds = 0;   // of a step of one row, likewise

@@ -100,7 +100,8 @@ absl::Status VisionWork::MoveToDevice(Sequence& sequence, PreparedImage& image) 
   return Caches(sequence) ? Keep(image.key, image.encoded) : absl::OkStatus();
 }
 
-absl::StatusOr<bool> VisionWork::Encode(absl::Span<Sequence* const> waiting, const Load& load) {
+absl::StatusOr<bool> VisionWork::Encode(absl::Span<Sequence* const> waiting,
+                                        const VisionLoad& load) {
   const auto in_work = InWork(waiting);
   PieceFacts facts = FactsBefore(load);
   bool worked = false;
@@ -124,11 +125,9 @@ absl::StatusOr<bool> VisionWork::Encode(absl::Span<Sequence* const> waiting, con
   return worked;
 }
 
-PieceFacts VisionWork::FactsBefore(const Load& load) const {
+PieceFacts VisionWork::FactsBefore(const VisionLoad& load) const {
   PieceFacts facts;
-  facts.anyone_runs = load.anyone_runs;
-  facts.step_rows = load.step_rows;
-  facts.step_has_prompts = load.step_has_prompts;
+  facts.load = load;
   facts.put_off = put_off_;
   facts.step_milliseconds = model_->StepMilliseconds(load.step_rows);
   facts.idle_milliseconds = model_->StepMilliseconds(1);

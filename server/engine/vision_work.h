@@ -26,13 +26,6 @@ class VisionWork {
   VisionWork(const VisionLimits& limits, std::function<absl::Time()> clock, Model* model,
              ImageCache* cache);
 
-  // What runs beside it.
-  struct Load {
-    bool anyone_runs = false;
-    int64_t step_rows = 0;  // of the step to be launched next, its prompts' included
-    bool step_has_prompts = false;
-  };
-
   // The parts of one loop's work for the waiting requests with images, in order of arrival. True
   // when there was any. A request whose images or fusion failed says so in vision_failure. ABORTED:
   // the device is lost.
@@ -41,7 +34,7 @@ class VisionWork {
   absl::StatusOr<bool> Fuse(absl::Span<Sequence* const> waiting, bool anyone_runs);
 
   // Runs the pieces that go before that step.
-  absl::StatusOr<bool> Encode(absl::Span<Sequence* const> waiting, const Load& load);
+  absl::StatusOr<bool> Encode(absl::Span<Sequence* const> waiting, const VisionLoad& load);
 
   // No encoding is under way.
   bool idle() const { return encoder_.idle(); }
@@ -55,7 +48,7 @@ class VisionWork {
   absl::Status MoveToDevice(Sequence& sequence, PreparedImage& image);
   absl::Span<Sequence* const> InWork(absl::Span<Sequence* const> waiting) const;
   std::vector<ImageToEncode> NextBatch(absl::Span<Sequence* const> in_work) const;
-  PieceFacts FactsBefore(const Load& load) const;
+  PieceFacts FactsBefore(const VisionLoad& load) const;
   bool BeginBatch(absl::Span<Sequence* const> in_work);
   int64_t WaitingImages(absl::Span<Sequence* const> in_work) const;
   absl::Status Deliver(absl::Span<Sequence* const> in_work);

@@ -77,9 +77,9 @@ TEST_P(SomePieces, GoBeforeAStep) { EXPECT_EQ(PiecesNow(GetParam().facts), GetPa
 PieceFacts Before(int64_t rows = 3, bool prompts = false, bool put_off = false) {
   PieceFacts facts;
   facts.pieces_left = 12;
-  facts.anyone_runs = true;
-  facts.step_rows = rows;
-  facts.step_has_prompts = prompts;
+  facts.load.anyone_runs = true;
+  facts.load.step_rows = rows;
+  facts.load.step_has_prompts = prompts;
   facts.put_off = put_off;
   facts.step_milliseconds = 5;
   facts.idle_milliseconds = 4;
@@ -95,7 +95,7 @@ PieceFacts Left(int pieces, PieceFacts facts = Before()) {
   return facts;
 }
 PieceFacts NobodyRuns(PieceFacts facts) {
-  facts.anyone_runs = false;
+  facts.load.anyone_runs = false;
   return facts;
 }
 constexpr auto kStep = &PieceFacts::step_milliseconds;
