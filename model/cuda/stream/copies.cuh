@@ -9,8 +9,20 @@ namespace llavamini::kernels::stream {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
+// Calls with where a stage is to be copied to and the barrier that gets its bytes, so many of them from this warp, once its slot is empty.
+template <typename Block, typename Function>
+__device__ void FillStage(const Block& b, Slot& slot, unsigned bytes, Function copy) {
+  const uint32_t barrier = b.full + 8 * slot.index;
+  if (!slot.first_round) BarrierWait(b.empty + 8 * slot.index, slot.parity ^ 1);
+  if (threadIdx.x % 32 == 0) BarrierExpect(barrier, bytes);
+  __syncwarp();
+  copy(b.StageAt(slot), barrier);
+  slot.Advance(b.chain.stages);
+}
+
 template <typename Block>
 __device__ void CopyWeights(const Block& b) {
+  constexpr int kK = kSpanK<typename Block::Weight>;
   const int lane = threadIdx.x % 32;
   Slot slot;
   for (int phase = 0; phase < b.chain.count; ++phase) {
@@ -19,14 +31,9 @@ __device__ void CopyWeights(const Block& b) {
       const int unit = lane % tile.units, span = lane / tile.units, row = tile.Row(unit);
       const int offset = span * (Block::kRowsBytes + tile.units * kUnitBytes) + Block::kRowsBytes + unit * kUnitBytes;
       b.ForStages(p, [&](const Stage& stage) {
-        const uint32_t barrier = b.full + 8 * slot.index;
-        if (!slot.first_round) BarrierWait(b.empty + 8 * slot.index, slot.parity ^ 1);
-        if (lane == 0) BarrierExpect(barrier, stage.spans * tile.units * kUnitBytes);
-        __syncwarp();
-        if (span < stage.spans) {
-          CopyBox(b.StageAt(slot) + offset, &p.weights, stage.k + span * kSpanK<typename Block::Weight>, row, barrier, kEvictFirst);
-        }
-        slot.Advance(b.chain.stages);
+        FillStage(b, slot, stage.spans * tile.units * kUnitBytes, [&](uint32_t at, uint32_t barrier) {
+          if (span < stage.spans) CopyBox(at + offset, &p.weights, stage.k + span * kK, row, barrier, kEvictFirst);
+        });
       });
     });
   }
@@ -60,12 +67,9 @@ __device__ void CopyRows(const Block& b) {
       const int offset = span * (Block::kRowsBytes + tile.units * kUnitBytes) + box * Block::kColumns * kSpanBytes;
       b.ForStages(p, [&](const Stage& stage) {
         if (stage.run >= awaited) AwaitArrivals(b, before + (runs + ++awaited) * gridDim.x);
-        const uint32_t barrier = b.full + 8 * slot.index;
-        if (!slot.first_round) BarrierWait(b.empty + 8 * slot.index, slot.parity ^ 1);
-        if (lane == 0) BarrierExpect(barrier, stage.spans * Block::kRowsBytes);
-        __syncwarp();
-        if (span < stage.spans) CopyBox(b.StageAt(slot) + offset, &p.rows, stage.k + span * kK + box * kBoxK, 0, barrier, kEvictLast);
-        slot.Advance(b.chain.stages);
+        FillStage(b, slot, stage.spans * Block::kRowsBytes, [&](uint32_t at, uint32_t barrier) {
+          if (span < stage.spans) CopyBox(at + offset, &p.rows, stage.k + span * kK + box * kBoxK, 0, barrier, kEvictLast);
+        });
       });
     });
     if (phase > 0) runs += p.k_runs;

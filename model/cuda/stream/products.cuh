@@ -16,12 +16,6 @@ namespace llavamini::kernels::stream {
 template <typename Block, int kUnits>
 using Sums = float[kUnits][Block::kColumns / 8][4];
 
-template <int kUnits, int kBlocks>
-__device__ void SetZero(float (&c)[kUnits][kBlocks][4]) {
-#pragma unroll
-  for (int at = 0; at < kUnits * kBlocks * 4; ++at) c[at / 4 / kBlocks][at / 4 % kBlocks][at % 4] = 0;
-}
-
 // One part of one span, by this warp's group: its first product's units begin at `unit`, its second one's kWarps behind. `add`:
 // to what c holds; else c is set.
 template <typename Block, int kUnits, int kParts>
@@ -38,32 +32,29 @@ __device__ void MultiplySpan(uint32_t span, int unit, int part, bool add, Sums<B
   }
 }
 
+// Calls with each stage of a tile and where it lies, once it is full, and gives its slot back.
+template <typename Block, typename Function>
+__device__ void TakeStages(const Block& b, const Phase& p, Slot& slot, Function use) {
+  b.ForStages(p, [&](const Stage& stage) {
+    BarrierWait(b.full + 8 * slot.index, slot.parity);
+    use(stage, b.StageAt(slot));
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) BarrierArrive(b.empty + 8 * slot.index);
+    slot.Advance(b.chain.stages);
+  });
+}
+
 // A warp group's share of a tile.
 template <typename Block, int kUnits, int kParts>
 __device__ void MultiplyTile(const Block& b, const Phase& p, const Tile& tile, int first, int part, Slot& slot, Sums<Block, kUnits>& c) {
   const int span_bytes = Block::kRowsBytes + tile.units * kUnitBytes;
-  b.ForStages(p, [&](const Stage& stage) {
-    BarrierWait(b.full + 8 * slot.index, slot.parity);
-    const uint32_t at = b.StageAt(slot);
+  TakeStages(b, p, slot, [&](const Stage& stage, uint32_t at) {
     GroupBegin();
     for (int i = 0; i < stage.spans; ++i) {
       MultiplySpan<Block, kUnits, kParts>(at + i * span_bytes, first, part, i > 0 || !stage.first, c);
     }
     GroupCommit();
     GroupWait();
-    if (threadIdx.x % 32 == 0) BarrierArrive(b.empty + 8 * slot.index);
-    slot.Advance(b.chain.stages);
-  });
-}
-
-// Of a warp that has no share.
-template <typename Block>
-__device__ void PassTile(const Block& b, const Phase& p, Slot& slot) {
-  b.ForStages(p, [&](const Stage&) {
-    BarrierWait(b.full + 8 * slot.index, slot.parity);
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) BarrierArrive(b.empty + 8 * slot.index);
-    slot.Advance(b.chain.stages);
   });
 }
 
@@ -109,13 +100,8 @@ __device__ void MultiplyE4m3Span(uint32_t span, int unit, int part, Sums<Block, 
 template <typename Block, int kUnits, int kParts>
 __device__ void MultiplyE4m3Tile(const Block& b, const Phase& p, const Tile& tile, int unit, int part, Slot& slot, Sums<Block, kUnits>& c) {
   const int span_bytes = Block::kRowsBytes + tile.units * kUnitBytes;
-  b.ForStages(p, [&](const Stage& stage) {
-    BarrierWait(b.full + 8 * slot.index, slot.parity);
-    const uint32_t at = b.StageAt(slot);
+  TakeStages(b, p, slot, [&](const Stage& stage, uint32_t at) {
     for (int i = 0; i < stage.spans; ++i) MultiplyE4m3Span<Block, kUnits, kParts>(at + i * span_bytes, unit, part, c);
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) BarrierArrive(b.empty + 8 * slot.index);
-    slot.Advance(b.chain.stages);
   });
 }
 
@@ -124,14 +110,15 @@ template <typename Block, typename Function>
 __device__ void Multiply(const Block& b, const Phase& p, const Tile& tile, int unit, int part, Slot& slot, Function send) {
   const auto tiled = [&](auto units, auto parts, int first) {
     constexpr int kUnits = decltype(units)::value, kParts = decltype(parts)::value;
-    Sums<Block, kUnits> c;
     if constexpr (sizeof(typename Block::Weight) == 1) {
-      SetZero(c);
+      Sums<Block, kUnits> c = {};
       MultiplyE4m3Tile<Block, kUnits, kParts>(b, p, tile, first, part, slot, c);
+      send(c);
     } else {
+      Sums<Block, kUnits> c;
       MultiplyTile<Block, kUnits, kParts>(b, p, tile, first, part, slot, c);
+      send(c);
     }
-    send(c);
   };
   const auto one = std::integral_constant<int, 1>();
   const auto two = std::integral_constant<int, 2>();
@@ -143,7 +130,7 @@ __device__ void Multiply(const Block& b, const Phase& p, const Tile& tile, int u
   } else if (first < tile.units) {
     tiled(one, one, first);
   } else {
-    PassTile(b, p, slot);
+    TakeStages(b, p, slot, [](const Stage&, uint32_t) {});
   }
 }
 

@@ -29,10 +29,9 @@ __device__ void MultiplyAll(const Block& b) {
   AwaitEarlierKernels();  // for the residual
   Slot slot;
   int turn = 0;  // tiles, of all phases
-  int left = 0;
-  for (int phase = 0; phase < b.chain.count; ++phase) b.ForTiles(b.chain.phases[phase], [&](const Tile&) { ++left; });
   for (int phase = 0; phase < b.chain.count; ++phase) {
     const Phase& p = b.chain.phases[phase];
+    const bool last = phase + 1 == b.chain.count;  // made in one run
     const int units = kWarps / p.cut.parts, unit = results.warp % units, part = results.warp / units;
     b.ForTiles(p, [&](const Tile& tile) {
       const auto early = results.LoadEarly(p, tile);
@@ -46,8 +45,8 @@ __device__ void MultiplyAll(const Block& b) {
       results.Finish(phase, tile, early);
       ++turn;
       __syncwarp();
-      if (tile.last && phase + 1 < b.chain.count && results.lane == 0) BarrierArrive(b.finished);
-      if (--left == 0) return;
+      if (last && tile.last) return;
+      if (tile.last && results.lane == 0) BarrierArrive(b.finished);
       asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory");  // all have read what was exchanged
       if (threadIdx.x < kSplit) BarrierArriveIn(AddressIn(b.may_send, threadIdx.x));
     });
@@ -187,10 +186,14 @@ bool CanStreamWeights(Element type, const ProductChain& chain) {
 }
 
 void StreamWeights(Element type, const ProductChain& chain, cudaStream_t stream) {
+  const bool e4m3 = chain.products[0].scales != nullptr;
   const auto run = [&](auto element) {
     using T = decltype(element);
     stream::WithColumns(chain.rows, [&](auto columns) {
-      chain.products[0].scales != nullptr ? stream::Launch<T, uint8_t, columns()>(chain, stream) : stream::Launch<T, T, columns()>(chain, stream);
+      if constexpr (columns() <= kMostStreamedE4m3Rows) {
+        if (e4m3) return stream::Launch<T, uint8_t, columns()>(chain, stream);
+      }
+      stream::Launch<T, T, columns()>(chain, stream);
     });
   };
   type == Element::kFloat16 ? run(__half{}) : run(__nv_bfloat16{});
