@@ -12,8 +12,7 @@ namespace {
 
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kGiB = 1 << 30;
-constexpr int64_t kContextBytes =
-    1024 * kMiB;  // CUDA's context, graphs, and the libraries' code on the GPU
+constexpr int64_t kContextBytes = kGiB;  // CUDA's context, graphs, the libraries' code on the GPU
 constexpr int64_t kWorkspaceBytes = 64 * kMiB;  // of cuBLAS
 constexpr int64_t kLeastCachedImages = 8;
 constexpr int64_t kComfortableChat = 1024;  // tokens

@@ -11,8 +11,8 @@ namespace llavamini {
 struct KernelTime {
   std::string name;
   int64_t calls = 0;
-  double milliseconds =
-      0;  // from the end of the kernels before, where it started earlier, to its own
+  // From the end of the kernels before, where it started earlier, to its own.
+  double milliseconds = 0;
 };
 
 // Runs `work`, which waits for the device itself. Longest first.
