@@ -85,8 +85,7 @@ void DeviceStream::Event::Record(const DeviceStream& stream) {
   if (!stream.impl_) return;
   if (!impl_) {
     impl_ = std::make_unique<Impl>();
-    C10_CUDA_CHECK(
-        cudaEventCreateWithFlags(&impl_->event, cudaEventBlockingSync | cudaEventDisableTiming));
+    C10_CUDA_CHECK(cudaEventCreateWithFlags(&impl_->event, cudaEventDisableTiming));
   }
   C10_CUDA_CHECK(cudaEventRecord(impl_->event, stream.impl_->stream));
 }

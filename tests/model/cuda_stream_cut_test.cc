@@ -44,16 +44,13 @@ TEST(StreamCut, FitsInSharedMemoryAndCoversEveryUnit) {
       EXPECT_EQ(cut.stage_bytes % kAlignment, 0) << where;
       for (int i = 0; i < chain.count; ++i) {
         const Cut& own = cut.cuts[i];
-        const int width = chain.products[i].gated ? 2 : 1;
-        EXPECT_EQ(own.shares * own.runs * width * kUnit, chain.products[i].n) << where;
-        EXPECT_EQ(own.tile * width, own.units) << where;
-        EXPECT_LE(own.units, kMostUnits) << where;
+        EXPECT_EQ(own.units * own.runs * kUnit, chain.products[i].n) << where;
+        EXPECT_LE(own.tile, kMostUnits) << where;
         EXPECT_GE(own.spans, 1) << where;
-        EXPECT_LE(own.spans * own.units, 32) << where << ": a copy per lane";
-        EXPECT_LE(own.spans * SpanBytes(columns, fp8 ? 1 : 2, own.units), cut.stage_bytes) << where;
-        EXPECT_LE(kSplit * own.parts * own.units * kUnit * Pitch(columns / kSplit) * 4,
-                  cut.exchange_bytes)
-            << where;
+        EXPECT_LE(own.spans * own.tile, 32) << where << ": a copy per lane";
+        EXPECT_LE(own.spans * SpanBytes(columns, fp8 ? 1 : 2, own.tile), cut.stage_bytes) << where;
+        const int pairs = 2 * own.parts - 1;  // from others, of each unit and column
+        EXPECT_LE(pairs * own.tile * kPairs * (columns / kSplit) * 8, cut.exchange_bytes) << where;
       }
     }
   }
@@ -84,7 +81,10 @@ TEST(StreamCut, RefusesWhatItCannotCut) {
   EXPECT_FALSE(can(Product(4096, 4096), Product(4096, 2048))) << "not what the first makes";
   EXPECT_FALSE(can(Product(4096, 64), Product(4096, 4096))) << "K of one block only";
   EXPECT_FALSE(can(Product(4104, 4096), Product(4096, 4104))) << "half a unit";
-  EXPECT_FALSE(can(Product(4112, 4096, true), Product(4096, 2056))) << "half a pair of units";
+  EXPECT_FALSE(can(Product(8200, 4096, true), Product(4096, 4100))) << "half a unit of pairs";
+  StreamedProduct added = Product(8192, 4096, true);
+  added.residual = &added;
+  EXPECT_FALSE(can(added, Product(4096, 4096))) << "gates with a residual";
   EXPECT_FALSE(can(Product(1024, 4096), Product(4096, 1024))) << "fewer units than clusters";
   EXPECT_FALSE(CanCut({{Product(4096, 4096)}, 1, 1, 1e-5F}, 8, 0)) << "no room on the GPU";
 }

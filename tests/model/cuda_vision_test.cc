@@ -125,7 +125,10 @@ TEST_P(VisionKernels, AttentionOfEqualRunsEqualsItsTwin) {
     bool causal;
   };
   for (const Case& c : {Case{{16, 16, 64}, 1, 577, 577, false},
+                        {{16, 16, 64}, 2, 577, 577, false},
                         {{16, 16, 64}, 3, 577, 577, false},
+                        {{4, 4, 64}, 5, 65, 65, false},
+                        {{2, 2, 64}, 1, 700, 700, false},
                         {{32, 8, 128}, 2, 577, 577, true},
                         {{32, 8, 128}, 2, 1, 577, true},
                         {{8, 2, 128}, 3, 5, 40, true},

@@ -36,6 +36,9 @@ struct Chain {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
+// All warps that multiply.
+__device__ inline void SyncMultiplying() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
+
 // The same for all lanes, as the compiler has to know.
 __device__ inline int Warp() { return __shfl_sync(~0u, static_cast<int>(threadIdx.x / 32), 0); }
 
@@ -53,15 +56,9 @@ struct Slot {
 };
 
 struct Tile {
-  int share;  // its first
-  int units;
-  int made;   // units of y: all, or gated the first half, which are gates; the others are ups
-  int up;     // rows of weights between the last gate and the first up
-  bool first;  // of the cluster's
-  bool last;   // of the cluster's in a run
-
-  // The first row of weights of a unit.
-  __device__ int Row(int unit) const { return (share + unit) * kUnit + (unit >= made ? up : 0); }
+  int first, units;  // of the product's units
+  bool begins;       // the cluster's first
+  bool ends;         // the cluster's last of a run
 };
 
 struct Stage {
@@ -76,15 +73,16 @@ struct Block {
   using T = Element;
   using Weight = WeightElement;
   static constexpr int kColumns = kMostColumns;
-  static constexpr int kOwned = kColumns / kSplit;  // columns that a block adds up
+  static constexpr int kOwned = kColumns / kSplit;  // column 2 i + rank is this block's i-th
   static constexpr int kRowsBytes = RowsBytes(kColumns, sizeof(Weight));
 
   const Chain& chain;
   // Shared addresses. Barriers: of each slot, that it is full (two copying warps) and empty again (kWarps); that all parts of this block's
   // columns are received; that both blocks may send again; that this block has finished a run (kWarps).
   uint32_t ring, full, empty, received, may_send, finished;
-  float* exchange;    // [kSplit · parts, rows of a tile, pitch]: what this block's columns are added up from
+  float2* exchange;   // [sources, pairs of a thread, threads]: what others have of the sums that this block's threads add up
   float* row_scales;  // [kOwned], of a normed phase
+  float* squares;     // [kWarps, kOwned], of a tile
   const int rank, cluster, clusters;
 
   __device__ Block(const Chain& c, unsigned char* shared)
@@ -92,8 +90,9 @@ struct Block {
     const uint32_t start = SharedAddress(shared);
     ring = (start + kAlignment - 1) / kAlignment * kAlignment;
     const uint32_t behind = ring + chain.stages * chain.stage_bytes;
-    exchange = reinterpret_cast<float*>(shared + (behind - start));
-    row_scales = exchange + chain.exchange_bytes / 4;
+    exchange = reinterpret_cast<float2*>(shared + (behind - start));
+    row_scales = reinterpret_cast<float*>(exchange) + chain.exchange_bytes / 4;
+    squares = row_scales + kOwned;
     full = behind + chain.exchange_bytes + kScalesBytes;
     empty = full + 8 * chain.stages;
     received = empty + 8 * chain.stages;
@@ -113,18 +112,16 @@ struct Block {
   }
 
   __device__ uint32_t StageAt(const Slot& slot) const { return ring + slot.index * chain.stage_bytes; }
-  __device__ int OwnColumns() const { return max(0, min(kOwned, chain.rows - rank * kOwned)); }
+  __device__ int OwnColumns() const { return (chain.rows + 1 - rank) / kSplit; }
 
   // Calls with each tile of this cluster.
   template <typename Function>
   __device__ void ForTiles(const Phase& p, Function function) const {
     for (int run = 0; run < p.cut.runs; ++run) {
-      const int first = p.cut.shares * run + p.cut.shares * cluster / clusters;
-      const int last = p.cut.shares * run + p.cut.shares * (cluster + 1) / clusters;
-      for (int share = first; share < last; share += p.cut.tile) {
-        const int shares = min(p.cut.tile, last - share);
-        function(Tile{share, p.gated ? 2 * shares : shares, shares, p.gated ? p.n / 2 - shares * kUnit : 0, run == 0 && share == first,
-                      share + p.cut.tile >= last});
+      const int first = p.cut.units * run + p.cut.units * cluster / clusters;
+      const int last = p.cut.units * run + p.cut.units * (cluster + 1) / clusters;
+      for (int unit = first; unit < last; unit += p.cut.tile) {
+        function(Tile{unit, min(p.cut.tile, last - unit), run == 0 && unit == first, unit + p.cut.tile >= last});
       }
     }
   }

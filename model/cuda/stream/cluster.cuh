@@ -66,6 +66,13 @@ __device__ inline void CopyBox(uint32_t target, const CUtensorMap* map, int x, i
       ::"r"(target), "l"(map), "r"(x), "r"(y), "r"(barrier), "l"(policy)
       : "memory");
 }
+// The same of a map of pairs: the firsts of pairs from y on, then their seconds.
+__device__ inline void CopyPairs(uint32_t target, const CUtensorMap* map, int x, int y, uint32_t barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3, %6}], [%4], %5;"
+      ::"r"(target), "l"(map), "r"(x), "r"(y), "r"(barrier), "l"(policy), "r"(0)
+      : "memory");
+}
 // Between what this kernel's blocks have stored and copies that read it.
 __device__ inline void FenceBeforeCopies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 

@@ -28,11 +28,11 @@ __device__ void CopyWeights(const Block& b) {
   for (int phase = 0; phase < b.chain.count; ++phase) {
     const Phase& p = b.chain.phases[phase];
     b.ForTiles(p, [&](const Tile& tile) {
-      const int unit = lane % tile.units, span = lane / tile.units, row = tile.Row(unit);
+      const int unit = lane % tile.units, span = lane / tile.units, pair = (tile.first + unit) * kPairs;
       const int offset = span * (Block::kRowsBytes + tile.units * kUnitBytes) + Block::kRowsBytes + unit * kUnitBytes;
       b.ForStages(p, [&](const Stage& stage) {
         FillStage(b, slot, stage.spans * tile.units * kUnitBytes, [&](uint32_t at, uint32_t barrier) {
-          if (span < stage.spans) CopyBox(at + offset, &p.weights, stage.k + span * kK, row, barrier, kEvictFirst);
+          if (span < stage.spans) CopyPairs(at + offset, &p.weights, stage.k + span * kK, pair, barrier, kEvictFirst);
         });
       });
     });

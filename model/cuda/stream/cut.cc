@@ -9,8 +9,8 @@ namespace {
 constexpr int kLeastStage = 24 * 1024;  // bytes: fewer are not worth their barriers
 constexpr int kFewestStages = 4;
 
-// Units of a tile, at most. Two for a warp, since it reads rows of x once for both; but where the
-// sums to exchange would take too much of the ring, and warp groups read rows by themselves, one.
+// Units of a tile, at most: two for a warp. With many rows their sums would take much of the ring;
+// but e4m3, which meets rows one warp by itself, meets them once for both.
 int MostUnits(int columns, int weight_bytes) {
   return columns > 16 && weight_bytes == 2 ? kWarps : kMostUnits;
 }
@@ -21,34 +21,36 @@ constexpr int kReadBehind = (kGroup - 1) * kUnitBytes;
 int Up(int value, int divisor) { return (value + divisor - 1) / divisor; }
 
 int WeightBytes(const ProductChain& chain) { return chain.products[0].scales != nullptr ? 1 : 2; }
-int UnitsOfShare(const StreamedProduct& p) { return p.gated ? 2 : 1; }
-int SharesOf(const StreamedProduct& p) { return p.n / kUnit / UnitsOfShare(p); }
+int UnitsOf(const StreamedProduct& p) { return p.n / kUnit; }
 // What K is a multiple of, made in so many runs.
 int KOf(int weight_bytes, int runs) { return kSpanBytes / weight_bytes * kSplit * runs; }
 
 int RunsOf(const ProductChain& chain, int i, int clusters) {
   const StreamedProduct& p = chain.products[i];
   if (!p.gated || i + 1 == chain.count) return 1;
-  const int shares = SharesOf(p);
-  const bool halves = shares % kMostRuns == 0 && shares / kMostRuns >= clusters;
+  const int units = UnitsOf(p);
+  const bool halves = units % kMostRuns == 0 && units / kMostRuns >= clusters;
   return halves && chain.products[i + 1].k % KOf(WeightBytes(chain), kMostRuns) == 0 ? kMostRuns
                                                                                      : 1;
 }
 
 int ExchangeBytes(int columns, const Cut& cut) {
-  return kSplit * cut.parts * cut.units * kUnit * Pitch(columns / kSplit) * 4;
+  constexpr int kBytes = 32 * kWarps * 8;  // a pair of each thread
+  const int blocks = columns / 8;
+  const int pairs = cut.parts == 1 ? Up(cut.tile, kWarps) * blocks : 3 * Up(blocks, 2);
+  return pairs * kBytes;
 }
 
 // Few tiles per cluster, of equal size and at most so many units.
 Cut CutProduct(const StreamedProduct& p, int runs, int clusters, int most_units) {
-  const int width = UnitsOfShare(p), shares = SharesOf(p) / runs, own = Up(shares, clusters);
-  const int tile = Up(own, Up(own * width, most_units)), units = tile * width;
-  return {runs, shares, tile, units, units <= kGroup ? 2 : 1, 0};
+  const int units = UnitsOf(p) / runs, own = Up(units, clusters),
+            tile = Up(own, Up(own, most_units));
+  return {runs, units, tile, tile <= kGroup ? 2 : 1, 0};
 }
 
 // Spans of a stage of so many bytes: a copy per lane at most.
 int SpansOf(const Cut& cut, int span_bytes, int stage_bytes) {
-  return std::min(stage_bytes / span_bytes, 32 / cut.units);
+  return std::min(stage_bytes / span_bytes, 32 / cut.tile);
 }
 
 // Fills in stages of one size for all products, such that as many weights as can be are on their
@@ -66,7 +68,7 @@ bool CutRing(const ProductChain& chain, int columns, ChainCut& cut) {
     for (int i = 0; i < chain.count; ++i) {
       const Cut& own = cut.cuts[i];
       const int held =
-          stages * own.units * SpansOf(own, SpanBytes(columns, weight_bytes, own.units), bytes);
+          stages * own.tile * SpansOf(own, SpanBytes(columns, weight_bytes, own.tile), bytes);
       left_out += held == 0 ? HUGE_VAL
                             : static_cast<double>(chain.products[i].n) * chain.products[i].k / held;
     }
@@ -77,7 +79,7 @@ bool CutRing(const ProductChain& chain, int columns, ChainCut& cut) {
   }
   for (int i = 0; i < chain.count; ++i) {
     Cut& own = cut.cuts[i];
-    own.spans = SpansOf(own, SpanBytes(columns, weight_bytes, own.units), cut.stage_bytes);
+    own.spans = SpansOf(own, SpanBytes(columns, weight_bytes, own.tile), cut.stage_bytes);
   }
   return least < HUGE_VAL;
 }
@@ -88,9 +90,10 @@ bool CanCut(const ProductChain& chain, int columns, int most_clusters) {
   for (int i = 0; i < chain.count; ++i) {
     const StreamedProduct& p = chain.products[i];
     const bool follows =
-        i == 0 || p.k == chain.products[i - 1].n / UnitsOfShare(chain.products[i - 1]);
-    if (!follows || p.k % KOf(WeightBytes(chain), /*runs=*/1) != 0 ||
-        p.n % (kUnit * UnitsOfShare(p)) != 0 || SharesOf(p) < most_clusters) {
+        i == 0 || p.k == chain.products[i - 1].n / (chain.products[i - 1].gated ? 2 : 1);
+    if (!follows || p.k % KOf(WeightBytes(chain), /*runs=*/1) != 0 || p.n % kUnit != 0 ||
+        UnitsOf(p) < most_clusters ||
+        (p.gated && (p.residual != nullptr || p.next_norm != nullptr))) {
       return false;
     }
   }
@@ -101,8 +104,8 @@ ChainCut CutChain(const ProductChain& chain, int columns, int most_clusters) {
   ChainCut best = {};
   // As many clusters as the largest shares need: more would end before the others.
   for (int i = 0; i < chain.count; ++i) {
-    const int shares = SharesOf(chain.products[i]) / RunsOf(chain, i, most_clusters);
-    best.clusters = std::max(best.clusters, Up(shares, Up(shares, most_clusters)));
+    const int units = UnitsOf(chain.products[i]) / RunsOf(chain, i, most_clusters);
+    best.clusters = std::max(best.clusters, Up(units, Up(units, most_clusters)));
   }
   for (int most_units = MostUnits(columns, WeightBytes(chain)); most_units >= 2; most_units -= 2) {
     best.exchange_bytes = kReadBehind;

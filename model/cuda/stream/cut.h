@@ -1,8 +1,8 @@
 // How a chain of products is cut among the blocks of StreamWeights (stream_weights.cu), and their
-// shared memory: pure functions of sizes. A product's weights are cut into units of 16 rows, and K
-// into spans of 128 bytes. A cluster takes an equal share of the units, in tiles; a tile's copies
-// of one or some spans are a stage, which has a slot of the ring: for each span the rows of x, then
-// the units.
+// shared memory: pure functions of sizes. A product's weights are cut into units of 16 rows, eight
+// pairs: of adjacent rows or, gated, of a gate and its up. K is cut into spans of 128 bytes. A
+// cluster takes an equal share of the units, in tiles; a tile's copies of one or some spans are a
+// stage, which has a slot of the ring: for each span the rows of x, then the units.
 #pragma once
 
 #include "model/cuda/kernels.h"
@@ -16,6 +16,7 @@ constexpr int kThreads = 32 * (kWarps + 3);
 constexpr int kSplit = 2;  // blocks of a cluster, each with its part of K
 constexpr int kMostClusters = 132;
 constexpr int kUnit = 16;  // rows of weights of a copy, and of a warp's part of a product
+constexpr int kPairs = kUnit / 2;
 constexpr int kMostUnits = 2 * kWarps;  // of a tile
 constexpr int kMostRuns = 2;            // of a product
 constexpr int kSpanBytes = 128;         // of K: what the copies' swizzle spans
@@ -31,33 +32,30 @@ constexpr int RowsBytes(int columns, int weight_bytes) {
 constexpr int SpanBytes(int columns, int weight_bytes, int units) {
   return RowsBytes(columns, weight_bytes) + units * kUnitBytes;
 }
-// Floats between a row's sums and the next row's, of so many columns: that spreads stores over the
-// banks.
-constexpr int Pitch(int columns) { return columns + 2; }
+constexpr int kMostOwned =
+    kMostStreamedRows / kSplit;  // columns that a block adds up: every other one
 
 // Of an SM's 227 KiB: with few rows the rest is for the kernels between.
 constexpr int SharedBytes(int columns) { return (columns > 16 ? 224 : 190) * 1024; }
-constexpr int kScalesBytes = kMostStreamedRows * 4;
+constexpr int kScalesBytes = kMostOwned * (1 + kWarps) * 4;  // and squares
 constexpr int kBarrierBytes = 8 * (2 * kMostStages + 3);
 constexpr int kFixedBytes = kAlignment + kScalesBytes + kBarrierBytes;
 
-// A gated product is made in two runs where it can, each of half the rows of its weights, so that
-// the next one begins with the K's that the first run made. Shares are units; gated, pairs of a
-// unit of gates and the unit of ups that belongs to it.
+// A gated product is made in two runs where it can, each of half its units, so that the next one
+// begins with the K's that the first run made.
 struct Cut {
   int runs;
-  int shares;  // of all clusters, in a run
-  int tile;    // shares of a tile, at most
-  int units;   // of a tile, at most
-  int parts;   // of each span: with few units two warps share one
-  int spans;   // of a stage, at most
+  int units;  // of all clusters, in a run
+  int tile;   // units of a tile, at most
+  int parts;  // of each span: with few units two warps share one
+  int spans;  // of a stage, at most
 };
 
 struct ChainCut {
   int clusters;
   Cut cuts[kMostChained];
   int stages, stage_bytes;
-  int exchange_bytes;  // for what the blocks of a cluster, and the parts of a span, make of a tile
+  int exchange_bytes;  // for what other blocks, and other parts of a span, have of a tile's sums
 
   int SharedBytes() const { return kFixedBytes + exchange_bytes + stages * stage_bytes; }
 };

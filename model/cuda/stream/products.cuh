@@ -1,12 +1,10 @@
 // The warps of a block that multiply: each takes one or two units of a tile, or half of each span of one, times all rows of x.
 #pragma once
 
-#include <type_traits>
-
-#include "model/cuda/e4m3.cuh"
 #include "model/cuda/fragments.cuh"
 #include "model/cuda/stream/chain.cuh"
 #include "model/cuda/stream/warp_group.cuh"
+#include "model/cuda/stream/wider.cuh"
 
 namespace llavamini::kernels::stream {
 
@@ -62,15 +60,15 @@ __device__ void MultiplyTile(const Block& b, const Phase& p, const Tile& tile, i
 // i ^ (r % 8). A lane's four bytes are K's 4t … 4t + 3 of sixteen, so it takes the same four of x.
 template <typename Block, int kUnits, int kParts>
 __device__ void MultiplyE4m3Span(uint32_t span, int unit, int part, Sums<Block, kUnits>& c) {
-  using T = typename Block::T;
-  constexpr int kPairs = kSpanBytes / 32 / kParts;  // of sixteen K's
+  using W = Wider<Block>;
+  constexpr int kSixteens = kSpanBytes / 32 / kParts;  // of sixteen K's
   constexpr int kNextUnit = kWarps * kUnitBytes;
   const int lane = threadIdx.x % 32, in_matrix = lane % 8, matrix = lane / 8, g = lane / 4, t = lane % 4;
   const uint32_t a_row = span + Block::kRowsBytes + (unit * kUnit + matrix % 2 * 8 + in_matrix) * kSpanBytes;
   const auto* b_row = static_cast<const unsigned char*>(__cvta_shared_to_generic(span)) + g * kSpanBytes + t % 2 * 8;
 #pragma unroll
-  for (int i = 0; i < kPairs; ++i) {
-    const int pair = part * kPairs + i;
+  for (int i = 0; i < kSixteens; ++i) {
+    const int pair = part * kSixteens + i;
     unsigned a[kUnits][4];
 #pragma unroll
     for (int u = 0; u < kUnits; ++u) {
@@ -83,14 +81,15 @@ __device__ void MultiplyE4m3Span(uint32_t span, int unit, int part, Sums<Block, 
 #pragma unroll
       for (int u = 0; u < kUnits; ++u) {
 #pragma unroll
-        for (int r = 0; r < 4; ++r) wide[u][r] = SpreadPair<T>(a[u][2 * half + r % 2], r / 2);
+        for (int r = 0; r < 4; ++r) wide[u][r] = W::Weights(a[u][2 * half + r % 2], r / 2);
       }
 #pragma unroll
       for (int j = 0; j < Block::kColumns / 8; ++j) {
         const int row = sixteen / 4 * Block::kColumns + j * 8;
         const uint2 b = *reinterpret_cast<const uint2*>(b_row + row * kSpanBytes + ((piece ^ g) << 4));
+        const unsigned low = W::Rows(b.x), high = W::Rows(b.y);
 #pragma unroll
-        for (int u = 0; u < kUnits; ++u) MultiplyAdd<T>(c[u][j], wide[u], b.x, b.y);
+        for (int u = 0; u < kUnits; ++u) MultiplyAdd<typename W::Operand>(c[u][j], wide[u], low, high);
       }
     }
   }
@@ -105,32 +104,18 @@ __device__ void MultiplyE4m3Tile(const Block& b, const Phase& p, const Tile& til
   });
 }
 
-// Multiplies this warp's part of a tile, and calls with its sums. (Once for each way of sharing a tile, so that sums stay where they are.)
-template <typename Block, typename Function>
-__device__ void Multiply(const Block& b, const Phase& p, const Tile& tile, int unit, int part, Slot& slot, Function send) {
-  const auto tiled = [&](auto units, auto parts, int first) {
-    constexpr int kUnits = decltype(units)::value, kParts = decltype(parts)::value;
-    if constexpr (sizeof(typename Block::Weight) == 1) {
-      Sums<Block, kUnits> c = {};
-      MultiplyE4m3Tile<Block, kUnits, kParts>(b, p, tile, first, part, slot, c);
-      send(c);
-    } else {
-      Sums<Block, kUnits> c;
-      MultiplyTile<Block, kUnits, kParts>(b, p, tile, first, part, slot, c);
-      send(c);
+// A warp's part of a tile, however it is shared.
+template <typename Block, int kUnits, int kParts>
+__device__ void Multiply(const Block& b, const Phase& p, const Tile& tile, int unit, int part, Slot& slot, Sums<Block, kUnits>& c) {
+  if constexpr (sizeof(typename Block::Weight) == 1) {
+#pragma unroll
+    for (int u = 0; u < kUnits; ++u) {
+#pragma unroll
+      for (int j = 0; j < Block::kColumns / 8; ++j) c[u][j][0] = c[u][j][1] = c[u][j][2] = c[u][j][3] = 0;
     }
-  };
-  const auto one = std::integral_constant<int, 1>();
-  const auto two = std::integral_constant<int, 2>();
-  const int first = sizeof(typename Block::Weight) == 1 ? unit : unit / kGroup * kGroup;  // of a warp, or of its group
-  if (p.cut.parts == 2) {
-    tiled(one, two, first);
-  } else if (first + kWarps < tile.units) {
-    tiled(two, one, first);
-  } else if (first < tile.units) {
-    tiled(one, one, first);
+    MultiplyE4m3Tile<Block, kUnits, kParts>(b, p, tile, unit, part, slot, c);
   } else {
-    TakeStages(b, p, slot, [](const Stage&, uint32_t) {});
+    MultiplyTile<Block, kUnits, kParts>(b, p, tile, unit / kGroup * kGroup, part, slot, c);
   }
 }
 

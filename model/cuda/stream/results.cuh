@@ -1,8 +1,10 @@
-// How the sums of a tile become results: each block of a cluster adds up the columns that it owns, each of its warps some of them.
+// How the sums of a tile become results. What a thread has of a tile are pairs (of adjacent rows of y, or of a gate and its up) by
+// columns; the same thread of the other block of the cluster, and where two warps share each span, of the other warp, has the rest of
+// the same ones. Each adds up its share of the columns: a block every other one, of two warps one even eights of them, one odd ones.
 #pragma once
 
-#include "model/cuda/e4m3.cuh"
 #include "model/cuda/stream/chain.cuh"
+#include "model/cuda/stream/wider.cuh"
 
 namespace llavamini::kernels::stream {
 
@@ -30,142 +32,179 @@ __device__ float Gated(float gate, float up) {
   return gate / (1.0f + __expf(-gate)) * ToFloat(FromFloat<T>(up));
 }
 
-template <typename Block>
+// A thread's part of a tile, shared in so many parts, with so many units for each warp.
+template <typename Block, int kUnits, int kParts>
 struct Results {
   using T = typename Block::T;
-  static constexpr int kOwned = Block::kOwned, kPitch = Pitch(kOwned);
-  // Columns of a warp. (Never only one, from which the compiler makes branches that it takes for divergent: see Finish().)
-  static constexpr int kMine = kOwned > kWarps ? (kOwned + kWarps - 1) / kWarps : 2;
-  static constexpr int kEarlyRows = 64;  // two for each lane
+  static constexpr int kBlocks = Block::kColumns / 8;                   // of columns
+  static constexpr int kMine = (kBlocks + kParts - 1) / kParts;         // of them, in a unit
+  static constexpr int kThreads = 32 * kWarps, kOtherPart = kThreads / 2;
+  static constexpr int kOtherBlock = 0, kOtherWarp = 1, kOtherBoth = 2;  // sources
+  static constexpr bool kE4m3 = sizeof(typename Block::Weight) == 1;
+  using AllSums = float[kUnits][kBlocks][4];
 
   const Block& b;
-  const int warp = Warp(), lane = threadIdx.x % 32;
+  const Phase& p;
+  const Tile& tile;
+  const int unit, part;  // units unit and unit + kWarps
+  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 
-  // Of a tile, by all blocks of the cluster.
-  __device__ unsigned ExpectedBytes(const Phase& p, const Tile& tile) const {
-    return kSplit * p.cut.parts * ((b.OwnColumns() + 1) / 2 * 2) * tile.units * kUnit * static_cast<int>(sizeof(float));
-  }
+  // Of the cluster's other block, in each of the parts.
+  __device__ unsigned ExpectedBytes() const { return (2 * kParts - 1) * b.OwnColumns() * tile.units * kUnit * static_cast<int>(sizeof(float)); }
 
-  // A warp's part of each column, to the block that adds it up. Units unit and unit + kWarps.
-  template <int kUnits>
-  __device__ void Send(const Phase& p, const Tile& tile, int unit, int part, const float (&c)[kUnits][Block::kColumns / 8][4]) const {
-    const int g = lane / 4, t = lane % 4;
-    const int first = ((b.rank * p.cut.parts + part) * p.cut.units + unit) * kUnit + g;
-    const uint32_t own = SharedAddress(b.exchange) + first * kPitch * 4;
+  // Everything to whoever adds it up, but what this thread does itself.
+  __device__ void Send(const AllSums& c) const {
+    const int other = b.rank ^ 1;
+    const uint32_t own = SharedAddress(b.exchange), others = AddressIn(own, other), others_received = AddressIn(b.received, other);
 #pragma unroll
-    for (int j = 0; j < Block::kColumns / 8; ++j) {
-      const int column = 8 * j + 2 * t;  // and the next: the same block's
-      if (column >= b.chain.rows) continue;
-      const uint32_t barrier = AddressIn(b.received, column / kOwned), target = AddressIn(own, column / kOwned) + column % kOwned * 4;
+    for (int u = 0; u < kUnits; ++u) {
+      if (!Has(u)) continue;
 #pragma unroll
-      for (int u = 0; u < kUnits; ++u) {
-        if (unit + u * kWarps >= tile.units) continue;
-        const uint32_t at = target + u * kWarps * kUnit * kPitch * 4;
-        StoreIn(at, {c[u][j][0], c[u][j][1]}, barrier);
-        StoreIn(at + 8 * kPitch * 4, {c[u][j][2], c[u][j][3]}, barrier);
+      for (int j = 0; j < kBlocks; ++j) {
+        const bool mine = IsMine(j);
+        const int thread = mine ? threadIdx.x : threadIdx.x ^ kOtherPart;
+        if (Column(j, other) < b.chain.rows) StoreIn(others + At(mine ? kOtherBlock : kOtherBoth, u, j, thread), Of(c[u][j], other), others_received);
+        if (!mine && Column(j, b.rank) < b.chain.rows) {
+          StoreIn(AddressIn(own + At(kOtherWarp, u, j, thread), b.rank), Of(c[u][j], b.rank), AddressIn(b.received, b.rank));
+        }
       }
     }
   }
 
-  // What Finish() needs from memory for a tile's first rows, asked for before the products: that way is long while weights are on theirs.
+  // What Finish() needs from memory, asked for before the products: that way is long while weights are on theirs.
   struct Early {
-    Pair<T> residual[kMine], next_norm;
+    Pair<T> residual[kUnits][kMine], next_norm[kUnits];
+    float2 scales[kUnits];  // of e4m3 weights
   };
-  __device__ Early LoadEarly(const Phase& p, const Tile& tile) const {
+  __device__ Early LoadEarly() const {
     Early early = {};
-    const int row = 2 * lane;
-    if (row >= tile.made * kUnit) return early;
-    if (p.next_norm != nullptr) early.next_norm = Pair<T>::Load(p.next_norm, tile.share * kUnit + row);
 #pragma unroll
-    for (int i = 0; i < kMine; ++i) early.residual[i] = Residual(p, tile, warp + i * kWarps, row);
+    for (int u = 0; u < kUnits; ++u) {
+      if (!Has(u)) continue;
+      if constexpr (kE4m3) early.scales[u] = ScalesOf(p.scales + Row(u));
+      if (p.gated) continue;
+      if (p.next_norm != nullptr) early.next_norm[u] = Pair<T>::Load(p.next_norm, Row(u));
+      if (p.residual == nullptr) continue;
+#pragma unroll
+      for (int j = 0; j < kBlocks; ++j) {
+        if (IsMine(j) && Column(j, b.rank) < b.chain.rows) early.residual[u][j / kParts] = Pair<T>::Load(p.residual, Y(u, j));
+      }
+    }
     return early;
   }
 
-  // Loops below have as many rounds in all lanes, and nothing but loads and stores depends on the lane: else the compiler takes what
-  // follows, the next tile's products of warp groups, for divergent.
+  // Loops have as many rounds in all lanes, and nothing but loads and stores depends on the lane: else the compiler takes what follows,
+  // the next tile's products of warp groups, for divergent.
 
-  // What a normed phase's columns are to be multiplied with.
-  __device__ void ScaleRows(int phase) const {
+  // This thread's sums, to y; squares of what it made, of each column, to b.squares.
+  __device__ void Finish(const AllSums& c, const Early& early) const {
+    float squares[kBlocks] = {};
 #pragma unroll
-    for (int i = 0; i < kMine; ++i) {
-      const int column = warp + i * kWarps;
-      float sum = 0;
-      for (int first = 0; first < b.clusters; first += 32) {
-        if (column < b.OwnColumns() && first + lane < b.clusters) sum += __ldcg(Squares(phase - 1, first + lane) + column);
-      }
-      sum = WarpSum(sum);
-      if (column < b.OwnColumns() && lane == 0) b.row_scales[column] = rsqrtf(sum / b.chain.phases[phase].k + b.chain.eps);
-    }
-    __syncwarp();
-  }
-
-  // This warp's columns of a tile, to y.
-  __device__ void Finish(int phase, const Tile& tile, const Early& early) const {
-    const Phase& p = b.chain.phases[phase];
-    const int rows = tile.made * kUnit;
+    for (int u = 0; u < kUnits; ++u) {
+      if (!Has(u)) continue;
 #pragma unroll
-    for (int i = 0; i < kMine; ++i) {
-      const int column = warp + i * kWarps;
-      const bool owned = column < b.OwnColumns();
-      float squares = 0;
-      for (int first = 0; first < rows; first += kEarlyRows) {
-        const int row = first + 2 * lane;
-        if (!owned || row >= rows) continue;
-        const int64_t at = At(p, tile, column, row);
-        const float2 value = Value(p, tile, column, row);
-        const float2 residual = (first == 0 ? early.residual[i] : Residual(p, tile, column, row)).Floats();
-        const Pair<T> y = Pair<T>::Of({value.x + residual.x, value.y + residual.y});
-        y.Store(p.y, at);
+      for (int j = 0; j < kBlocks; ++j) {
+        if (!IsMine(j)) continue;
+        float2 sum = Scaled(Sum(c, u, j), 4 * j + t);
+        if constexpr (kE4m3) sum = {sum.x * early.scales[u].x, sum.y * early.scales[u].y};
+        const bool is_row = Column(j, b.rank) < b.chain.rows;
+        if (p.gated) {
+          const T y = FromFloat<T>(Gated<T>(sum.x, sum.y));
+          if (is_row) static_cast<T*>(p.y)[Y(u, j)] = y;
+          continue;
+        }
+        const float2 residual = early.residual[u][j / kParts].Floats();
+        const Pair<T> y = Pair<T>::Of({sum.x + residual.x, sum.y + residual.y});
+        if (is_row) y.Store(p.y, Y(u, j));
         if (p.next_norm == nullptr) continue;
-        const Pair<T> weight = first == 0 ? early.next_norm : Pair<T>::Load(p.next_norm, tile.share * kUnit + row);
-        squares += StoreWeighted(p, at, y.Floats(), weight.Floats());
+        const float2 value = y.Floats(), weight = early.next_norm[u].Floats();
+        if (is_row) Pair<T>::Of({value.x * weight.x, value.y * weight.y}).Store(p.weighted, Y(u, j));
+        squares[j] += value.x * value.x + value.y * value.y;
       }
-      squares = WarpSum(squares);
-      if (p.next_norm != nullptr && owned && lane == 0) AddSquares(phase, tile, column, squares);
+    }
+#pragma unroll
+    for (int j = 0; j < kBlocks; ++j) {
+#pragma unroll
+      for (int offset = 4; offset < 32; offset *= 2) squares[j] += __shfl_xor_sync(~0u, squares[j], offset);
+      if (g == 0 && p.next_norm != nullptr) b.squares[threadIdx.x / 32 * Block::kOwned + 4 * j + t] = squares[j];
     }
   }
 
  private:
-  // In y.
-  __device__ int64_t At(const Phase& p, const Tile& tile, int column, int row) const {
-    return int64_t{b.rank * kOwned + column} * (p.gated ? p.n / 2 : p.n) + tile.share * kUnit + row;
+  __device__ bool Has(int u) const { return unit + u * kWarps < tile.units; }
+  __device__ bool IsMine(int j) const { return kParts == 1 || j % kParts == part; }
+  __device__ static float2 Of(const float (&c)[4], int rank) { return rank == 0 ? make_float2(c[0], c[2]) : make_float2(c[1], c[3]); }
+  __device__ int Column(int j, int rank) const { return 8 * j + 2 * t + rank; }
+
+  // In exchange, in bytes.
+  __device__ static uint32_t At(int source, int u, int j, int thread) {
+    return ((source * kUnits * kMine + u * kMine + j / kParts) * kThreads + thread) * static_cast<int>(sizeof(float2));
   }
-  __device__ Pair<T> Residual(const Phase& p, const Tile& tile, int column, int row) const {
-    return p.residual == nullptr || column >= b.OwnColumns() ? Pair<T>{} : Pair<T>::Load(p.residual, At(p, tile, column, row));
-  }
-  __device__ float* Squares(int phase, int cluster) const {
-    return b.chain.squares + (phase * b.clusters + cluster) * kMostStreamedRows + b.rank * kOwned;
-  }
-  __device__ void AddSquares(int phase, const Tile& tile, int column, float squares) const {
-    float* sum = Squares(phase, b.cluster) + column;
-    *sum = tile.first ? squares : *sum + squares;
-  }
-  __device__ static float StoreWeighted(const Phase& p, int64_t at, float2 y, float2 weight) {
-    Pair<T>::Of({y.x * weight.x, y.y * weight.y}).Store(p.weighted, at);
-    return y.x * y.x + y.y * y.y;
+  __device__ float2 Received(int source, int u, int j) const { return b.exchange[At(source, u, j, threadIdx.x) / sizeof(float2)]; }
+
+  // Parts of a block first, then blocks: whoever adds, the same is added to the same.
+  __device__ float2 Sum(const AllSums& c, int u, int j) const {
+    const float2 own = Of(c[u][j], b.rank), other = Received(kOtherBlock, u, j);
+    if constexpr (kParts == 1) return {own.x + other.x, own.y + other.y};
+    const float2 warp = Received(kOtherWarp, u, j), both = Received(kOtherBoth, u, j);
+    return {(own.x + warp.x) + (other.x + both.x), (own.y + warp.y) + (other.y + both.y)};
   }
 
-  // Of y, but for the residual.
-  __device__ float2 Value(const Phase& p, const Tile& tile, int column, int row) const {
-    const float2 value = Sum(p, tile, column, row);
-    if (!p.gated) return value;
-    const float2 up = Sum(p, tile, column, row + tile.made * kUnit);
-    return {Gated<T>(value.x, up.x), Gated<T>(value.y, up.y)};
+  __device__ float2 Scaled(float2 sum, int column) const {
+    return p.normed ? make_float2(sum.x * b.row_scales[column], sum.y * b.row_scales[column]) : sum;
+  }
+  __device__ float2 ScalesOf(const float* own) const {
+    const float2 scales = p.gated ? make_float2(own[0], own[p.n / 2]) : *reinterpret_cast<const float2*>(own);
+    return {scales.x * Wider<Block>::kScale, scales.y * Wider<Block>::kScale};
   }
 
-  // A column's sums at two adjacent rows of the tile, times all that they are scaled by.
-  __device__ float2 Sum(const Phase& p, const Tile& tile, int column, int row) const {
-    float2 sum = {0, 0};
-    for (int part = 0; part < kSplit * p.cut.parts; ++part) {
-      const float* own = b.exchange + (part * p.cut.units * kUnit + row) * kPitch + column;
-      sum = {sum.x + own[0], sum.y + own[kPitch]};
-    }
-    if (p.normed) sum = {sum.x * b.row_scales[column], sum.y * b.row_scales[column]};
-    if constexpr (sizeof(typename Block::Weight) != 1) return sum;
-    const float2 scales = *reinterpret_cast<const float2*>(p.scales + tile.Row(row / kUnit) + row % kUnit);
-    return {sum.x * (scales.x * kSpreadScale<T>), sum.y * (scales.y * kSpreadScale<T>)};
+  // Of y: the first of a pair, or what a gate and its up become.
+  __device__ int Row(int u) const {
+    const int pair = (tile.first + unit + u * kWarps) * kPairs + g;
+    return p.gated ? pair : 2 * pair;
   }
+  __device__ int64_t Y(int u, int j) const { return int64_t{Column(j, b.rank)} * (p.gated ? p.n / 2 : p.n) + Row(u); }
 };
+
+// Sums of squares of a row, of what each cluster made of it.
+template <typename Block>
+__device__ float* SquaresOf(const Block& b, int phase, int cluster) {
+  return b.chain.squares + ((phase * b.clusters + cluster) * kSplit + b.rank) * kMostOwned;
+}
+
+// What a normed phase's columns are to be multiplied with.
+template <typename Block>
+__device__ void ScaleRows(const Block& b, int phase) {
+  constexpr int kMine = (Block::kOwned + kWarps - 1) / kWarps;
+  const int lane = threadIdx.x % 32, warp = Warp();
+  float sums[kMine] = {};
+#pragma unroll 2
+  for (int at = 0; at < b.clusters; at += 32) {
+#pragma unroll
+    for (int i = 0; i < kMine; ++i) {
+      const int column = warp + i * kWarps;
+      if (column < b.OwnColumns() && at + lane < b.clusters) sums[i] += __ldcg(SquaresOf(b, phase - 1, at + lane) + column);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kMine; ++i) {
+    const int column = warp + i * kWarps;
+    const float sum = WarpSum(sums[i]);
+    if (column < b.OwnColumns() && lane == 0) b.row_scales[column] = rsqrtf(sum / b.chain.phases[phase].k + b.chain.eps);
+  }
+  SyncMultiplying();
+}
+
+// Adds up what the warps left in b.squares: by the first warp, when all have.
+template <typename Block>
+__device__ void AddSquares(const Block& b, int phase, const Tile& tile) {
+  const int column = threadIdx.x % 32;
+  float sum = 0;
+#pragma unroll
+  for (int warp = 0; warp < kWarps; ++warp) sum += b.squares[warp * Block::kOwned + column % Block::kOwned];
+  float* all = SquaresOf(b, phase, b.cluster) + column;
+  if (column < b.OwnColumns()) *all = tile.begins ? sum : *all + sum;
+}
 
 #endif
 

@@ -5,7 +5,7 @@
 // attention between two chains) waits while weights are on their way. Weights of 16 bits are multiplied by warp groups, whose matrix
 // instructions read both operands from the ring; e4m3 is made wider by the warps, each for its own rows.
 // Two blocks, a cluster, share a tile of the weights' rows, and each takes half of K. What they have of a column (a row of x) is added up
-// by one of them, in a fixed order: a row's result does not depend on the number of rows.
+// by one of them, in the same order whichever it is: a row's result does not depend on the number of rows, nor on its place among them.
 // RMSNorm between two products costs no pass of its own: x · weight goes on, and the product's sums are divided by the root of the mean of
 // x², which was added up where x was made.
 #include <algorithm>
@@ -23,31 +23,61 @@ namespace {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
+// Calls with how a warp shares a tile: units that it has at once, and parts of each span; 0 units where the tile has none for its group.
+template <typename Block, typename Function>
+__device__ void WithShare(const Phase& p, const Tile& tile, int unit, Function function) {
+  const auto zero = std::integral_constant<int, 0>();
+  const auto one = std::integral_constant<int, 1>();
+  const auto two = std::integral_constant<int, 2>();
+  const int first = sizeof(typename Block::Weight) == 1 ? unit : unit / kGroup * kGroup;
+  if (p.cut.parts == 2) {
+    function(one, two);
+  } else if (first + kWarps < tile.units) {
+    function(two, one);
+  } else if (first < tile.units) {
+    function(one, one);
+  } else {
+    function(zero, one);
+  }
+}
+
 template <typename Block>
 __device__ void MultiplyAll(const Block& b) {
-  const Results<Block> results{b};
   AwaitEarlierKernels();  // for the residual
   Slot slot;
   int turn = 0;  // tiles, of all phases
   for (int phase = 0; phase < b.chain.count; ++phase) {
     const Phase& p = b.chain.phases[phase];
     const bool last = phase + 1 == b.chain.count;  // made in one run
-    const int units = kWarps / p.cut.parts, unit = results.warp % units, part = results.warp / units;
+    const int units = kWarps / p.cut.parts, unit = Warp() % units, part = Warp() / units;
     b.ForTiles(p, [&](const Tile& tile) {
-      const auto early = results.LoadEarly(p, tile);
-      if (threadIdx.x == 0) BarrierExpect(b.received, results.ExpectedBytes(p, tile));
-      Multiply(b, p, tile, unit, part, slot, [&](const auto& c) {
-        if (turn > 0) BarrierWait(b.may_send, (turn - 1) % 2);
-        results.Send(p, tile, unit, part, c);
+      // (The whole of it once for each way of sharing, so that sums stay where they are.)
+      WithShare<Block>(p, tile, unit, [&](auto units_at_once, auto parts) {
+        constexpr int kUnits = decltype(units_at_once)::value, kParts = decltype(parts)::value;
+        if constexpr (kUnits == 0) {
+          TakeStages(b, p, slot, [](const Stage&, uint32_t) {});
+          if (p.normed && tile.begins) ScaleRows(b, phase);
+          return;
+        } else {
+          const Results<Block, kUnits, kParts> results{b, p, tile, unit, part};
+          const auto early = results.LoadEarly();
+          if (threadIdx.x == 0) BarrierExpect(b.received, results.ExpectedBytes());
+          Sums<Block, kUnits> c;
+          Multiply<Block, kUnits, kParts>(b, p, tile, unit, part, slot, c);
+          if (turn > 0) BarrierWait(b.may_send, (turn - 1) % 2);
+          results.Send(c);
+          if (p.normed && tile.begins) ScaleRows(b, phase);
+          BarrierWait(b.received, turn % 2);
+          results.Finish(c, early);
+        }
       });
-      if (p.normed && tile.first) results.ScaleRows(phase);
-      BarrierWait(b.received, turn % 2);
-      results.Finish(phase, tile, early);
       ++turn;
       __syncwarp();
-      if (last && tile.last) return;
-      if (tile.last && results.lane == 0) BarrierArrive(b.finished);
-      asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory");  // all have read what was exchanged
+      if (last && tile.ends) return;
+      SyncMultiplying();  // all have read what was exchanged
+      if (p.next_norm != nullptr && Warp() == 0) AddSquares(b, phase, tile);
+      __syncwarp();
+      if (tile.ends && threadIdx.x % 32 == 0) BarrierArrive(b.finished);
       if (threadIdx.x < kSplit) BarrierArriveIn(AddressIn(b.may_send, threadIdx.x));
     });
   }
@@ -128,7 +158,7 @@ const Workspace& OwnWorkspace() {
 
 Phase PhaseOf(const StreamedProduct& p, int rows, int columns, const Cut& cut, int k_runs) {
   const int weight_bytes = p.scales != nullptr ? 1 : 2;
-  return {MapMatrix({p.weight, p.k, p.n, p.k * int64_t{weight_bytes}, weight_bytes}, kUnit),
+  return {MapPairs({p.weight, p.k, p.n, p.k * int64_t{weight_bytes}, weight_bytes}, p.gated, kPairs),
           MapMatrix({p.x, p.k, rows, p.x_stride * 2, 2}, columns),
           p.scales,
           p.residual,

@@ -27,23 +27,38 @@ EncodeTiled Encode() {
   return known;
 }
 
+// Dimensions from the innermost on; strides of all but that.
+CUtensorMap Map(const MappedMatrix& matrix, cuuint32_t dimensions, const cuuint64_t* sizes, const cuuint64_t* strides,
+                const cuuint32_t* box) {
+  const auto type = matrix.element_bytes == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_UINT16;
+  const cuuint32_t steps[3] = {1, 1, 1};
+  CUtensorMap map;
+  const CUresult result =
+      Encode()(&map, type, dimensions, const_cast<void*>(matrix.data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+               CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) throw std::runtime_error("cuTensorMapEncodeTiled: " + std::to_string(static_cast<int>(result)));
+  return map;
+}
+
+cuuint32_t BoxWidth(const MappedMatrix& matrix) { return static_cast<cuuint32_t>(128 / matrix.element_bytes); }
+
 }  // namespace
 
 bool HasTensorMaps() { return Encode() != nullptr; }
 
 CUtensorMap MapMatrix(const MappedMatrix& matrix, int box_rows) {
-  constexpr int kBoxBytes = 128;
-  const auto type = matrix.element_bytes == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_UINT16;
   const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(matrix.width), static_cast<cuuint64_t>(matrix.height)};
   const cuuint64_t strides[1] = {static_cast<cuuint64_t>(matrix.stride)};
-  const cuuint32_t box[2] = {static_cast<cuuint32_t>(kBoxBytes / matrix.element_bytes), static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[2] = {1, 1};
-  CUtensorMap map;
-  const CUresult result =
-      Encode()(&map, type, 2, const_cast<void*>(matrix.data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-               CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) throw std::runtime_error("cuTensorMapEncodeTiled: " + std::to_string(static_cast<int>(result)));
-  return map;
+  const cuuint32_t box[2] = {BoxWidth(matrix), static_cast<cuuint32_t>(box_rows)};
+  return Map(matrix, 2, sizes, strides, box);
+}
+
+CUtensorMap MapPairs(const MappedMatrix& matrix, bool halves, int box_pairs) {
+  const cuuint64_t pairs = static_cast<cuuint64_t>(matrix.height) / 2, stride = static_cast<cuuint64_t>(matrix.stride);
+  const cuuint64_t sizes[3] = {static_cast<cuuint64_t>(matrix.width), pairs, 2};
+  const cuuint64_t strides[2] = {halves ? stride : 2 * stride, halves ? pairs * stride : stride};
+  const cuuint32_t box[3] = {BoxWidth(matrix), static_cast<cuuint32_t>(box_pairs), 2};
+  return Map(matrix, 3, sizes, strides, box);
 }
 
 }  // namespace llavamini::kernels

@@ -20,5 +20,8 @@ struct MappedMatrix {
 };
 // Throws std::runtime_error when the driver refuses.
 CUtensorMap MapMatrix(const MappedMatrix& matrix, int box_rows);
+// Rows in pairs: 2 i and 2 i + 1, or with `halves` i and height / 2 + i. A box has the firsts of
+// box_pairs pairs, then their seconds.
+CUtensorMap MapPairs(const MappedMatrix& matrix, bool halves, int box_pairs);
 
 }  // namespace llavamini::kernels
