@@ -12,6 +12,8 @@ namespace llavamini::kernels::stream {
 template <typename Weight>
 constexpr int kSpanK = kSpanBytes / static_cast<int>(sizeof(Weight));
 
+constexpr int kCountersApart = 32;  // numbers that blocks count in: not in one line of the cache
+
 struct Phase {
   CUtensorMap weights, rows;
   const float* scales;
@@ -31,7 +33,10 @@ struct Chain {
   float eps;
   int stages, stage_bytes, exchange_bytes;
   float* squares;  // [kMostChained, clusters, kMostStreamedRows]: sums of squares of what each cluster made of a row
-  unsigned long long *arrivals, *arrivals_before;  // of blocks at the ends of runs, ever, and what they were when this chain began
+  // [kMostRuns], kCountersApart apart: how often blocks have come to the end of a product's first run, ever, and of its second; and what
+  // that was when this chain began. (Two numbers, since a block may end the second run while another is at the first: nothing else is
+  // ended by one block before all have ended what it needs.)
+  unsigned long long *arrivals, *arrivals_before;
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -56,6 +61,7 @@ struct Slot {
 };
 
 struct Tile {
+  int run;
   int first, units;  // of the product's units
   bool begins;       // the cluster's first
   bool ends;         // the cluster's last of a run
@@ -78,7 +84,8 @@ struct Block {
 
   const Chain& chain;
   // Shared addresses. Barriers: of each slot, that it is full (two copying warps) and empty again (kWarps); that all parts of this block's
-  // columns are received; that both blocks may send again; that this block has finished a run (kWarps).
+  // columns are received; that both blocks may send again; [kMostRuns] that this block has finished a product's first run (kWarps),
+  // and its second.
   uint32_t ring, full, empty, received, may_send, finished;
   float2* exchange;   // [sources, pairs of a thread, threads]: what others have of the sums that this block's threads add up
   float* row_scales;  // [kOwned], of a normed phase
@@ -107,7 +114,7 @@ struct Block {
     }
     BarrierInit(received, 1);
     BarrierInit(may_send, kSplit);
-    BarrierInit(finished, kWarps);
+    for (int run = 0; run < kMostRuns; ++run) BarrierInit(finished + 8 * run, kWarps);
     BarrierInitDone();
   }
 
@@ -121,7 +128,7 @@ struct Block {
       const int first = p.cut.units * run + p.cut.units * cluster / clusters;
       const int last = p.cut.units * run + p.cut.units * (cluster + 1) / clusters;
       for (int unit = first; unit < last; unit += p.cut.tile) {
-        function(Tile{unit, min(p.cut.tile, last - unit), run == 0 && unit == first, unit + p.cut.tile >= last});
+        function(Tile{run, unit, min(p.cut.tile, last - unit), run == 0 && unit == first, unit + p.cut.tile >= last});
       }
     }
   }

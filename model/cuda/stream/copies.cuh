@@ -39,11 +39,12 @@ __device__ void CopyWeights(const Block& b) {
   }
 }
 
-// Until blocks have arrived so many times, ever. (One number for all: to look at a number per block costs more than to add to a common one.)
+// Until blocks have come to ends of first, or second, runs so many times, ever. (One number for all blocks: to look at a number per block
+// costs more than to add to a common one.)
 template <typename Block>
-__device__ void AwaitArrivals(const Block& b, unsigned long long wanted) {
+__device__ void AwaitArrivals(const Block& b, int run, unsigned long long wanted) {
   if (threadIdx.x % 32 == 0) {
-    while (LoadRelaxed(b.chain.arrivals) < wanted) {
+    while (LoadRelaxed(b.chain.arrivals + run * kCountersApart) < wanted) {
     }
     FenceAcquire();
     FenceBeforeCopies();
@@ -57,8 +58,10 @@ __device__ void CopyRows(const Block& b) {
   constexpr int kK = kSpanK<typename Block::Weight>, kBoxes = kK / kBoxK;
   const int lane = threadIdx.x % 32, span = lane / kBoxes, box = lane % kBoxes;
   AwaitEarlierKernels();
-  const unsigned long long before = LoadRelaxed(b.chain.arrivals_before);
-  int runs = 0;  // before the product before
+  static_assert(kMostRuns == 2);
+  unsigned long long arrivals[kMostRuns];  // when all blocks have ended what is before the product before
+#pragma unroll
+  for (int run = 0; run < kMostRuns; ++run) arrivals[run] = LoadRelaxed(b.chain.arrivals_before + run * kCountersApart);
   Slot slot;
   for (int phase = 0; phase < b.chain.count; ++phase) {
     const Phase& p = b.chain.phases[phase];
@@ -66,25 +69,34 @@ __device__ void CopyRows(const Block& b) {
     b.ForTiles(p, [&](const Tile& tile) {
       const int offset = span * (Block::kRowsBytes + tile.units * kUnitBytes) + box * Block::kColumns * kSpanBytes;
       b.ForStages(p, [&](const Stage& stage) {
-        if (stage.run >= awaited) AwaitArrivals(b, before + (runs + ++awaited) * gridDim.x);
+        if (stage.run >= awaited) {
+          AwaitArrivals(b, stage.run, (stage.run == 0 ? arrivals[0] : arrivals[1]) + gridDim.x);
+          ++awaited;
+        }
         FillStage(b, slot, stage.spans * Block::kRowsBytes, [&](uint32_t at, uint32_t barrier) {
           if (span < stage.spans) CopyBox(at + offset, &p.rows, stage.k + span * kK + box * kBoxK, 0, barrier, kEvictLast);
         });
       });
     });
-    if (phase > 0) runs += p.k_runs;
+#pragma unroll
+    for (int run = 0; run < kMostRuns; ++run) arrivals[run] += phase > 0 && run < p.k_runs ? gridDim.x : 0;
   }
-  if (blockIdx.x == 0 && lane == 0) *b.chain.arrivals_before = before + runs * gridDim.x;  // all have read it
+#pragma unroll
+  for (int run = 0; run < kMostRuns; ++run) {
+    if (blockIdx.x == 0 && lane == 0) b.chain.arrivals_before[run * kCountersApart] = arrivals[run];  // all have read it
+  }
 }
 
 // Tells the others of the ends of this block's runs.
 template <typename Block>
 __device__ void TellEnds(const Block& b) {
-  int ended = 0;
+  int ended[kMostRuns] = {};
   for (int phase = 0; phase + 1 < b.chain.count; ++phase) {
-    for (int run = 0; run < b.chain.phases[phase].cut.runs; ++run, ++ended) {
-      BarrierWait(b.finished, ended % 2);
-      if (threadIdx.x % 32 == 0) AddRelease(b.chain.arrivals, 1);
+#pragma unroll
+    for (int run = 0; run < kMostRuns; ++run) {
+      if (run >= b.chain.phases[phase].cut.runs) continue;
+      BarrierWait(b.finished + 8 * run, ended[run]++ % 2);
+      if (threadIdx.x % 32 == 0) AddRelease(b.chain.arrivals + run * kCountersApart, 1);
     }
   }
 }

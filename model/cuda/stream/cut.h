@@ -38,7 +38,7 @@ constexpr int kMostOwned =
 // Of an SM's 227 KiB: with few rows the rest is for the kernels between.
 constexpr int SharedBytes(int columns) { return (columns > 16 ? 224 : 190) * 1024; }
 constexpr int kScalesBytes = kMostOwned * (1 + kWarps) * 4;  // and squares
-constexpr int kBarrierBytes = 8 * (2 * kMostStages + 3);
+constexpr int kBarrierBytes = 8 * (2 * kMostStages + 2 + kMostRuns);
 constexpr int kFixedBytes = kAlignment + kScalesBytes + kBarrierBytes;
 
 // A gated product is made in two runs where it can, each of half its units, so that the next one

@@ -77,7 +77,7 @@ __device__ void MultiplyAll(const Block& b) {
       SyncMultiplying();  // all have read what was exchanged
       if (p.next_norm != nullptr && Warp() == 0) AddSquares(b, phase, tile);
       __syncwarp();
-      if (tile.ends && threadIdx.x % 32 == 0) BarrierArrive(b.finished);
+      if (tile.ends && threadIdx.x % 32 == 0) BarrierArrive(b.finished + 8 * tile.run);
       if (threadIdx.x < kSplit) BarrierArriveIn(AddressIn(b.may_send, threadIdx.x));
     });
   }
@@ -142,15 +142,14 @@ struct Workspace {
 // Allocated once, outside of captures.
 const Workspace& OwnWorkspace() {
   static const Workspace known = [] {
-    constexpr int kApart = 32;  // numbers: not in one line of the cache
-    const size_t arrivals = sizeof(unsigned long long) * 2 * kApart;
+    const size_t arrivals = sizeof(unsigned long long) * 2 * kMostRuns * kCountersApart;
     const size_t squares = sizeof(float) * kMostChained * kMostClusters * kMostStreamedRows;
     Workspace made = {};
     if (cudaMalloc(&made.arrivals, arrivals) != cudaSuccess || cudaMemset(made.arrivals, 0, arrivals) != cudaSuccess ||
         cudaMalloc(&made.squares, squares) != cudaSuccess) {
       throw std::runtime_error("no GPU memory for streamed products");
     }
-    made.arrivals_before = made.arrivals + kApart;
+    made.arrivals_before = made.arrivals + kMostRuns * kCountersApart;
     return made;
   }();
   return known;
