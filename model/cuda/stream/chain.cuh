@@ -41,12 +41,6 @@ struct Chain {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// All warps that multiply.
-__device__ inline void SyncMultiplying() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
-
-// The same for all lanes, as the compiler has to know.
-__device__ inline int Warp() { return __shfl_sync(~0u, static_cast<int>(threadIdx.x / 32), 0); }
-
 // Goes around the ring.
 struct Slot {
   int index = 0, parity = 0;

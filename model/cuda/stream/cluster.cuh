@@ -10,6 +10,9 @@ namespace llavamini::kernels {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
+// Of this thread: the same for all lanes, as the compiler has to know.
+__device__ inline int Warp() { return __shfl_sync(~0u, static_cast<int>(threadIdx.x / 32), 0); }
+
 // All threads of the cluster: what was written before is seen after.
 __device__ inline void ClusterArrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 __device__ inline void ClusterWait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }

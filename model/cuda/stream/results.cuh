@@ -10,6 +10,9 @@ namespace llavamini::kernels::stream {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
+// All warps that multiply.
+__device__ inline void SyncMultiplying() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
+
 // Of adjacent elements of a column.
 template <typename T>
 struct __align__(4) Pair {
