@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../.." && pwd)
 bin=$source/build/bin launcher='' out=$here/results python=python3 modules='' break_gpu='' minutes=10 device=cuda
 sections=failures,soak,loading,sanitize,accuracy,deterministic
-declare -A limit=([failures]=180 [loading]=300 [sanitize]=600 [accuracy]=300 [deterministic]=120) # seconds
+declare -A limit=([failures]=180 [loading]=300 [sanitize]=600 [accuracy]=500 [deterministic]=120) # seconds
 
 usage() {
   sed -n '2,15s/^# \{0,1\}//p' "$0" >&2

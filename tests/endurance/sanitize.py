@@ -56,11 +56,11 @@ class Run:
 RUNS = [
     Run("server", "memcheck", 150),
     Run("model", "memcheck", 240, GRAPHS),
-    Run("kernels", "memcheck", 110, KERNELS, uncached=True),
+    Run("kernels", "memcheck", 300, KERNELS, uncached=True),
     Run("shared-memory-races", "racecheck", 300, SHARED_MEMORY, OURS),
     Run("streams", "memcheck", 45, STREAMS, uncached=True),
     Run("barriers", "synccheck", 200, SHARED_MEMORY, OURS),
-    Run("stream-races", "racecheck", 150, STREAMS, OURS),
+    Run("stream-races", "racecheck", 400, STREAMS, OURS),
     Run("uninitialised", "initcheck", 60, SHARED_MEMORY, OURS, counts=False),
 ]
 
