@@ -19,12 +19,14 @@
 namespace llavamini {
 namespace {
 
-// Of LLaMA-3.1-8B, and odd ones: tiles of unequal size, a K of a few blocks.
+// Of LLaMA-3.1-8B, and odd ones: tiles of unequal size, a K of a few blocks; warps that have no
+// unit of a tile whose squares are added up.
 struct Widths {
   int64_t model, heads, inner, next;
   std::string Name() const { return std::to_string(model) + " to " + std::to_string(next); }
 };
-const std::vector<Widths> kWidths = {{4096, 4096, 14336, 6144}, {1536, 1280, 2304, 1552}};
+const std::vector<Widths> kWidths = {
+    {4096, 4096, 14336, 6144}, {1536, 1280, 2304, 1552}, {4864, 1280, 2304, 1056}};
 
 at::Tensor Float(const at::Tensor& x) { return x.to(at::kFloat); }
 

@@ -52,7 +52,7 @@ struct Results {
   const int unit, part;  // units unit and unit + kWarps
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 
-  // Of the cluster's other block, in each of the parts.
+  // That others send of a tile: the other block, from each part, and the other part.
   __device__ unsigned ExpectedBytes() const { return (2 * kParts - 1) * b.OwnColumns() * tile.units * kUnit * static_cast<int>(sizeof(float)); }
 
   // Everything to whoever adds it up, but what this thread does itself.
@@ -99,7 +99,7 @@ struct Results {
   // Loops have as many rounds in all lanes, and nothing but loads and stores depends on the lane: else the compiler takes what follows,
   // the next tile's products of warp groups, for divergent.
 
-  // This thread's sums, to y; squares of what it made, of each column, to b.squares.
+  // This thread's sums, to y; the sum of squares of what its warp made of each column, to b.squares.
   __device__ void Finish(const AllSums& c, const Early& early) const {
     float squares[kBlocks] = {};
 #pragma unroll
@@ -196,6 +196,13 @@ __device__ void ScaleRows(const Block& b, int phase) {
     if (column < b.OwnColumns() && lane == 0) b.row_scales[column] = rsqrtf(sum / b.chain.phases[phase].k + b.chain.eps);
   }
   SyncMultiplying();
+}
+
+// By a warp that makes nothing of a tile, once the first warp has read what is there.
+template <typename Block>
+__device__ void ClearSquares(const Block& b) {
+  const int column = threadIdx.x % 32;
+  if (column < Block::kOwned) b.squares[threadIdx.x / 32 * Block::kOwned + column] = 0;
 }
 
 // Adds up what the warps left in b.squares: by the first warp, when all have.

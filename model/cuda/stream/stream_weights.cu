@@ -56,6 +56,8 @@ __device__ void MultiplyAll(const Block& b) {
         constexpr int kUnits = decltype(units_at_once)::value, kParts = decltype(parts)::value;
         if constexpr (kUnits == 0) {
           TakeStages(b, p, slot, [](const Stage&, uint32_t) {});
+          if (turn > 0) BarrierWait(b.may_send, (turn - 1) % 2);
+          ClearSquares(b);
           if (p.normed && tile.begins) ScaleRows(b, phase);
           return;
         } else {
