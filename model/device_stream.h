@@ -42,8 +42,8 @@ class DeviceStream {
     Event(Event&&) noexcept;
     Event& operator=(Event&&) noexcept;
     void Record(const DeviceStream& stream);
-    void Wait()
-        const;  // until what was before it is done; spins, since to wake a thread takes 0.1 ms
+    // Until what was before it is done. Spins, since to wake a thread takes 0.1 ms.
+    void Wait() const;
 
    private:
     struct Impl;

@@ -32,7 +32,7 @@ struct Chain {
   int count, rows;
   float eps;
   int stages, stage_bytes, exchange_bytes;
-  float* squares;  // [kMostChained, clusters, kMostStreamedRows]: sums of squares of what each cluster made of a row
+  float* squares;  // [kMostChained, clusters, kSplit, kMostOwned]: sums of squares of what each cluster made of a row, by the block that adds it up
   // [kMostRuns], kCountersApart apart: how often blocks have come to the end of a product's first run, ever, and of its second; and what
   // that was when this chain began. (Two numbers, since a block may end the second run while another is at the first: nothing else is
   // ended by one block before all have ended what it needs.)
@@ -74,6 +74,7 @@ struct Block {
   using Weight = WeightElement;
   static constexpr int kColumns = kMostColumns;
   static constexpr int kOwned = kColumns / kSplit;  // column 2 i + rank is this block's i-th
+  static constexpr bool kE4m3 = sizeof(Weight) == 1;
   static constexpr int kRowsBytes = RowsBytes(kColumns, sizeof(Weight));
 
   const Chain& chain;

@@ -35,7 +35,7 @@ int RunsOf(const ProductChain& chain, int i, int clusters) {
 }
 
 int ExchangeBytes(int columns, const Cut& cut) {
-  constexpr int kBytes = 32 * kWarps * 8;  // a pair of each thread
+  constexpr int kBytes = kMultiplying * 8;  // a pair of each thread
   const int blocks = columns / 8;
   const int pairs = cut.parts == 1 ? Up(cut.tile, kWarps) * blocks : 3 * Up(blocks, 2);
   return pairs * kBytes;

@@ -9,10 +9,11 @@
 
 namespace llavamini::kernels::stream {
 
-constexpr int kGroup = 4;           // warps of a warp group
-constexpr int kWarps = 2 * kGroup;  // of a block, that multiply
+constexpr int kGroup = 4;                  // warps of a warp group
+constexpr int kWarps = 2 * kGroup;         // of a block, that multiply
+constexpr int kMultiplying = 32 * kWarps;  // threads
 // A warp more copies weights, one copies rows, one tells other blocks.
-constexpr int kThreads = 32 * (kWarps + 3);
+constexpr int kThreads = kMultiplying + 32 * 3;
 constexpr int kSplit = 2;  // blocks of a cluster, each with its part of K
 constexpr int kMostClusters = 132;
 constexpr int kUnit = 16;  // rows of weights of a copy, and of a warp's part of a product

@@ -104,18 +104,25 @@ __device__ void MultiplyE4m3Tile(const Block& b, const Phase& p, const Tile& til
   });
 }
 
+// The first of the units that a warp's products take: its own, or of 16-bit weights its group's first.
+template <typename Block>
+__device__ int FirstUnit(int unit) {
+  return Block::kE4m3 ? unit : unit / kGroup * kGroup;
+}
+
 // A warp's part of a tile, however it is shared.
 template <typename Block, int kUnits, int kParts>
 __device__ void Multiply(const Block& b, const Phase& p, const Tile& tile, int unit, int part, Slot& slot, Sums<Block, kUnits>& c) {
-  if constexpr (sizeof(typename Block::Weight) == 1) {
+  const int first = FirstUnit<Block>(unit);
+  if constexpr (Block::kE4m3) {
 #pragma unroll
     for (int u = 0; u < kUnits; ++u) {
 #pragma unroll
       for (int j = 0; j < Block::kColumns / 8; ++j) c[u][j][0] = c[u][j][1] = c[u][j][2] = c[u][j][3] = 0;
     }
-    MultiplyE4m3Tile<Block, kUnits, kParts>(b, p, tile, unit, part, slot, c);
+    MultiplyE4m3Tile<Block, kUnits, kParts>(b, p, tile, first, part, slot, c);
   } else {
-    MultiplyTile<Block, kUnits, kParts>(b, p, tile, unit / kGroup * kGroup, part, slot, c);
+    MultiplyTile<Block, kUnits, kParts>(b, p, tile, first, part, slot, c);
   }
 }
 

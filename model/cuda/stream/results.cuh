@@ -11,7 +11,7 @@ namespace llavamini::kernels::stream {
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 // All warps that multiply.
-__device__ inline void SyncMultiplying() { asm volatile("bar.sync 1, %0;" ::"n"(32 * kWarps) : "memory"); }
+__device__ inline void SyncMultiplying() { asm volatile("bar.sync 1, %0;" ::"n"(kMultiplying) : "memory"); }
 
 // Of adjacent elements of a column.
 template <typename T>
@@ -41,9 +41,8 @@ struct Results {
   using T = typename Block::T;
   static constexpr int kBlocks = Block::kColumns / 8;                   // of columns
   static constexpr int kMine = (kBlocks + kParts - 1) / kParts;         // of them, in a unit
-  static constexpr int kThreads = 32 * kWarps, kOtherPart = kThreads / 2;
+  static constexpr int kOtherPart = kMultiplying / 2;  // a thread of it: this one with this bit turned
   static constexpr int kOtherBlock = 0, kOtherWarp = 1, kOtherBoth = 2;  // sources
-  static constexpr bool kE4m3 = sizeof(typename Block::Weight) == 1;
   using AllSums = float[kUnits][kBlocks][4];
 
   const Block& b;
@@ -84,7 +83,7 @@ struct Results {
 #pragma unroll
     for (int u = 0; u < kUnits; ++u) {
       if (!Has(u)) continue;
-      if constexpr (kE4m3) early.scales[u] = ScalesOf(p.scales + Row(u));
+      if constexpr (Block::kE4m3) early.scales[u] = ScalesOf(p.scales + Row(u));
       if (p.gated) continue;
       if (p.next_norm != nullptr) early.next_norm[u] = Pair<T>::Load(p.next_norm, Row(u));
       if (p.residual == nullptr) continue;
@@ -109,7 +108,7 @@ struct Results {
       for (int j = 0; j < kBlocks; ++j) {
         if (!IsMine(j)) continue;
         float2 sum = Scaled(Sum(c, u, j), 4 * j + t);
-        if constexpr (kE4m3) sum = {sum.x * early.scales[u].x, sum.y * early.scales[u].y};
+        if constexpr (Block::kE4m3) sum = {sum.x * early.scales[u].x, sum.y * early.scales[u].y};
         const bool is_row = Column(j, b.rank) < b.chain.rows;
         if (p.gated) {
           const T y = FromFloat<T>(Gated<T>(sum.x, sum.y));
@@ -141,7 +140,7 @@ struct Results {
 
   // In exchange, in bytes.
   __device__ static uint32_t At(int source, int u, int j, int thread) {
-    return ((source * kUnits * kMine + u * kMine + j / kParts) * kThreads + thread) * static_cast<int>(sizeof(float2));
+    return ((source * kUnits * kMine + u * kMine + j / kParts) * kMultiplying + thread) * static_cast<int>(sizeof(float2));
   }
   __device__ float2 Received(int source, int u, int j) const { return b.exchange[At(source, u, j, threadIdx.x) / sizeof(float2)]; }
 
@@ -178,22 +177,17 @@ __device__ float* SquaresOf(const Block& b, int phase, int cluster) {
 // What a normed phase's columns are to be multiplied with.
 template <typename Block>
 __device__ void ScaleRows(const Block& b, int phase) {
-  constexpr int kMine = (Block::kOwned + kWarps - 1) / kWarps;
-  const int lane = threadIdx.x % 32, warp = Warp();
-  float sums[kMine] = {};
-#pragma unroll 2
-  for (int at = 0; at < b.clusters; at += 32) {
+  const int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int i = 0; i < kMine; ++i) {
-      const int column = warp + i * kWarps;
-      if (column < b.OwnColumns() && at + lane < b.clusters) sums[i] += __ldcg(SquaresOf(b, phase - 1, at + lane) + column);
+  for (int first = 0; first < Block::kOwned; first += kWarps) {
+    const int column = first + Warp();
+    const bool owned = column < b.OwnColumns();
+    float sum = 0;
+    for (int at = 0; at < b.clusters; at += 32) {
+      if (owned && at + lane < b.clusters) sum += __ldcg(SquaresOf(b, phase - 1, at + lane) + column);
     }
-  }
-#pragma unroll
-  for (int i = 0; i < kMine; ++i) {
-    const int column = warp + i * kWarps;
-    const float sum = WarpSum(sums[i]);
-    if (column < b.OwnColumns() && lane == 0) b.row_scales[column] = rsqrtf(sum / b.chain.phases[phase].k + b.chain.eps);
+    sum = WarpSum(sum);
+    if (owned && lane == 0) b.row_scales[column] = rsqrtf(sum / b.chain.phases[phase].k + b.chain.eps);
   }
   SyncMultiplying();
 }

@@ -23,13 +23,13 @@ namespace {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// Calls with how a warp shares a tile: units that it has at once, and parts of each span; 0 units where the tile has none for its group.
+// Calls with how a warp shares a tile: units that it has at once, and parts of each span; 0 units where the tile has none for it.
 template <typename Block, typename Function>
 __device__ void WithShare(const Phase& p, const Tile& tile, int unit, Function function) {
   const auto zero = std::integral_constant<int, 0>();
   const auto one = std::integral_constant<int, 1>();
   const auto two = std::integral_constant<int, 2>();
-  const int first = sizeof(typename Block::Weight) == 1 ? unit : unit / kGroup * kGroup;
+  const int first = FirstUnit<Block>(unit);
   if (p.cut.parts == 2) {
     function(one, two);
   } else if (first + kWarps < tile.units) {

@@ -4,9 +4,9 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <random>
-#include <string>
 #include <thread>
 #include <vector>
 
