@@ -18,7 +18,7 @@ struct ClipBlock {
   void operator()(at::Tensor& x, const ops::Segments& pictures) const;
 
   int64_t heads;
-  HiddenAct hidden_act;
+  ops::Activation activation;
   LayerNorm attention_norm;
   Linear qkv;
   Linear out;

@@ -86,9 +86,7 @@ Projector::Projector(Checkpoint& checkpoint, const ModelConfig& config)
                         /*with_bias=*/true)) {}
 
 at::Tensor Projector::operator()(const at::Tensor& features) const {
-  at::Tensor inner = first(features);
-  ops::Gelu(inner);
-  return second(inner);
+  return second(ops::ActivatedLinear(features, first, ops::Activation::kGelu));
 }
 
 }  // namespace llavamini

@@ -86,6 +86,13 @@ void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y) {
   }
 }
 
+at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, Activation activation) {
+  LLAVAMINI_ON_GPU(x, ActivatedLinear(x, w, activation));
+  at::Tensor y = Linear(x, w, {});
+  activation == Activation::kGelu ? Gelu(y) : QuickGelu(y);
+  return y;
+}
+
 at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
                       const Weights& w) {
   LLAVAMINI_ON_GPU(x, NormLinear(x, norm_weight, eps, w));

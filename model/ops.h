@@ -40,6 +40,10 @@ at::Tensor Linear(const at::Tensor& x, const Weights& w, const at::Tensor& resid
 // y += x Wᵀ + bias, in place: x [.., in], y [.., out], contiguous.
 void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y);
 
+// QuickGelu or Gelu of x Wᵀ + bias, W not of e4m3: x [.., in] → [.., out].
+enum class Activation { kQuickGelu, kGelu };
+at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, Activation activation);
+
 // RmsNorm(x) Wᵀ: x [N, in] → [N, out].
 at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
                       const Weights& w);

@@ -120,6 +120,24 @@ at::Tensor SameDtypeProduct(const at::Tensor& x, const Weights& w, const at::Ten
   return y;
 }
 
+// activation(x Wᵀ + bias) of rows [N, in] and weights of one dtype.
+at::Tensor ActivatedProduct(const at::Tensor& x, const Weights& w, kernels::Activation activation) {
+  const int64_t rows = x.size(0), n = w.weight.size(0);
+  const bool gated = activation == kernels::Activation::kSiluGate;
+  at::Tensor y = at::empty({rows, gated ? n / 2 : n}, x.options()), gate_up;
+  if (y.numel() == 0) return y;
+  kernels::Product product = ProductOf(x, w, {}, y);
+  product.activation = activation;
+  kernels::Products& products = kernels::Products::OfDevice();
+  if (gated && !products.Unites(product)) {
+    gate_up = at::empty({rows, n}, x.options());
+    product.gate_up = gate_up.data_ptr();
+  }
+  products.Run(product, Stream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return y;
+}
+
 // Both in e4m3, by cublasLt, to y, which may be the residual; false where it cannot.
 bool E4m3Product(const at::Tensor& x, const Norm& norm, const Weights& w,
                  const at::Tensor& residual, const at::Tensor& y) {
@@ -209,7 +227,20 @@ at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double
 at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
                            const Weights& gate_up) {
   at::Tensor y = FewRows(x, {norm_weight, eps}, gate_up, {}, /*gated=*/true);
-  return y.defined() ? y : SiluMultiply(cuda::NormLinear(x, norm_weight, eps, gate_up));
+  if (y.defined()) return y;
+  if (gate_up.scale.defined() || gate_up.bias.defined()) {
+    return SiluMultiply(cuda::NormLinear(x, norm_weight, eps, gate_up));
+  }
+  return ActivatedProduct(AsRows(RmsNorm(x, norm_weight, eps)), gate_up,
+                          kernels::Activation::kSiluGate);
+}
+
+at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, Activation activation) {
+  const auto kernel = activation == Activation::kGelu ? kernels::Activation::kGelu
+                                                      : kernels::Activation::kQuickGelu;
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = w.weight.size(0);
+  return ActivatedProduct(AsRows(x), w, kernel).view(shape);
 }
 
 std::pair<at::Tensor, at::Tensor> StreamBlock(const at::Tensor& x, const at::Tensor& attended,

@@ -114,6 +114,24 @@ bool CanStreamWeights(Element type, const ProductChain& chain);
 // One at a time on a device. Throws std::runtime_error when the driver refuses a matrix.
 void StreamWeights(Element type, const ProductChain& chain, cudaStream_t stream);
 
+// y = activation(x Wᵀ + bias) of many rows of 16 bits on sm_90. Of kSiluGate's weights the first
+// half are gates: silu(gate) · up, without a bias. n is a multiple of 16, k of 8.
+enum class Activation { kQuickGelu, kGelu, kSiluGate };
+struct ActivatedProduct {
+  const void* x;  // [rows, k]
+  int64_t x_stride;
+  const void* weight;  // [n, k]
+  const void* bias;    // [n], or null
+  void* y;             // [rows, n], or [rows, n / 2]
+  int rows, n, k;
+  Activation activation;
+};
+inline constexpr int kActivatedTiles[] = {152, 192, 208, 232, 256};  // rows of x
+bool CanActivateProduct(Element type, const ActivatedProduct& product);
+// By tiles of so many rows, one of the above. Throws std::runtime_error when the driver refuses.
+void ActivateProduct(Element type, const ActivatedProduct& product, int tile_rows,
+                     cudaStream_t stream);
+
 // Where rows of sequences lie in paged memory. Each row has a place (below 0: padding, which is
 // neither written nor read) and a position in its sequence; a place has its page table.
 struct PagedRows {

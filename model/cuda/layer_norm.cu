@@ -38,6 +38,13 @@ __global__ void __launch_bounds__(kWarps * 32) LayerNormKernel(Rows rows, NormWe
   const int width = norm.width, first = threadIdx.x % 32 * 8;
   const auto within = [&](int step) { return first + step * kStepWidth < width; };
   const auto at = [&](int step) { return min(first + step * kStepWidth, width - 8); };
+  // What does not depend on earlier kernels.
+  Eight<T> weights[kSteps], biases[kSteps];
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+    weights[step] = Eight<T>::LoadConstant(static_cast<const T*>(norm.weight) + at(step));
+    biases[step] = Eight<T>::LoadConstant(static_cast<const T*>(norm.bias) + at(step));
+  }
   AwaitEarlierKernels();
   const int row = blockIdx.x * kWarps + threadIdx.x / 32;
   if (row >= count) return;
@@ -69,10 +76,8 @@ __global__ void __launch_bounds__(kWarps * 32) LayerNormKernel(Rows rows, NormWe
   const float scale = rsqrtf(variance + norm.eps);
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
-    const Eight<T> weight = Eight<T>::LoadConstant(static_cast<const T*>(norm.weight) + at(step));
-    const Eight<T> bias = Eight<T>::LoadConstant(static_cast<const T*>(norm.bias) + at(step));
 #pragma unroll
-    for (int j = 0; j < 8; ++j) values[step].Set(j, (values[step].Get(j) - mean) * scale * weight.Get(j) + bias.Get(j));
+    for (int j = 0; j < 8; ++j) values[step].Set(j, (values[step].Get(j) - mean) * scale * weights[step].Get(j) + biases[step].Get(j));
     if (within(step)) values[step].Store(out + row * static_cast<int64_t>(width) + at(step));
   }
 }

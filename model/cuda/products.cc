@@ -55,7 +55,37 @@ FewRows AsFewRows(const Product& p) {
 }
 
 bool CanMultiplyAsFewRows(const Product& p) {
-  return p.bias == nullptr && CanMultiplyFewRows(p.type, AsFewRows(p));
+  return p.bias == nullptr && !p.activation && CanMultiplyFewRows(p.type, AsFewRows(p));
+}
+
+ActivatedProduct AsActivated(const Product& p) {
+  return {p.x,
+          p.x_stride,
+          p.weight,
+          p.bias,
+          p.y,
+          static_cast<int>(p.rows),
+          static_cast<int>(p.n),
+          static_cast<int>(p.k),
+          *p.activation};
+}
+
+bool CanActivate(const Product& p) {
+  return p.activation && p.scales == nullptr && CanActivateProduct(p.type, AsActivated(p));
+}
+
+bool IsGated(const Product& p) { return p.activation == Activation::kSiluGate; }
+
+// What cublasLt has multiplied, to y.
+void Activate(const Product& p, cudaStream_t stream) {
+  switch (*p.activation) {
+    case Activation::kQuickGelu:
+      return QuickGelu(p.type, p.y, p.rows * p.n, stream);
+    case Activation::kGelu:
+      return Gelu(p.type, p.y, p.rows * p.n, stream);
+    case Activation::kSiluGate:
+      return SiluMultiply(p.type, p.gate_up, p.y, p.rows, static_cast<int>(p.n / 2), stream);
+  }
 }
 
 QuantizedRows QuantizedX(const Product& p) {
@@ -143,7 +173,14 @@ Products::Key Products::KeyOf(const Product& p) const {
           p.bias != nullptr,
           p.residual != nullptr,
           p.scales != nullptr,
-          p.norm_weight != nullptr};
+          p.norm_weight != nullptr,
+          p.activation ? static_cast<int>(*p.activation) : -1};
+}
+
+bool Products::Unites(const Product& product) const {
+  const auto known = choices_.find(KeyOf(product));
+  return known != choices_.end() && known->second && known->second->kernel == Kernel::kActivated &&
+         CanActivate(product);
 }
 
 void Products::set_timing(bool timing) {
@@ -184,18 +221,27 @@ const Products::MaybeChoice& Products::Choose(const Product& product, cudaStream
 }
 
 cublasStatus_t Products::Multiply(const Product& p, const Choice& choice, cudaStream_t stream) {
-  if (choice.own) {
+  if (choice.kernel == Kernel::kFewRows) {
     if (!CanMultiplyAsFewRows(p)) return CUBLAS_STATUS_NOT_SUPPORTED;
     MultiplyFewRows(p.type, AsFewRows(p), stream);
+    return CUBLAS_STATUS_SUCCESS;
+  }
+  if (choice.kernel == Kernel::kActivated) {
+    if (!CanActivate(p)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    ActivateProduct(p.type, AsActivated(p), choice.tile_rows, stream);
     return CUBLAS_STATUS_SUCCESS;
   }
   if (p.scales != nullptr) QuantizeRows(p.type, QuantizedX(p), stream);
   const Layouts layouts(p);
   const float one = 1, beta = p.residual != nullptr ? 1 : 0;
-  return cublasLtMatmul(handle_, layouts.operation, &one, p.weight, layouts.weight,
-                        p.scales != nullptr ? p.x_values : p.x, layouts.x, &beta,
-                        p.residual != nullptr ? p.residual : p.y, layouts.y, p.y, layouts.y,
-                        &choice.algorithm, workspace_, kWorkspaceBytes, stream);
+  void* made = IsGated(p) ? p.gate_up : p.y;
+  const cublasStatus_t status =
+      cublasLtMatmul(handle_, layouts.operation, &one, p.weight, layouts.weight,
+                     p.scales != nullptr ? p.x_values : p.x, layouts.x, &beta,
+                     p.residual != nullptr ? p.residual : made, layouts.y, made, layouts.y,
+                     &choice.algorithm, workspace_, kWorkspaceBytes, stream);
+  if (status == CUBLAS_STATUS_SUCCESS && p.activation) Activate(p, stream);
+  return status;
 }
 
 bool Products::Allowed(const cublasLtMatmulAlgo_t& algorithm) const {
@@ -250,7 +296,7 @@ Products::MaybeChoice Products::Heuristic(const Product& product) const {
   if (deterministic_) asked.rows = kDeterministicRows;
   const std::vector<cublasLtMatmulAlgo_t> algorithms = Algorithms(asked);
   if (algorithms.empty()) return std::nullopt;
-  return Choice{false, algorithms.front()};
+  return Choice{.algorithm = algorithms.front()};
 }
 
 float Products::Milliseconds(const Product& product, const Choice& choice, cudaStream_t stream,
@@ -280,8 +326,11 @@ float Products::Milliseconds(const Product& product, const Choice& choice, cudaS
 
 Products::MaybeChoice Products::Time(const Product& product, cudaStream_t stream) {
   std::vector<std::pair<float, Choice>> timed;
-  for (const auto& algorithm : Algorithms(product)) timed.push_back({0, {false, algorithm}});
-  if (CanMultiplyAsFewRows(product)) timed.push_back({0, {true, {}}});
+  for (const auto& algorithm : Algorithms(product)) timed.push_back({0, {.algorithm = algorithm}});
+  if (CanMultiplyAsFewRows(product)) timed.push_back({0, {Kernel::kFewRows}});
+  if (CanActivate(product)) {
+    for (const int rows : kActivatedTiles) timed.push_back({0, {Kernel::kActivated, rows}});
+  }
   if (timed.empty()) return Heuristic(product);
   for (auto& [milliseconds, choice] : timed) {
     milliseconds = Milliseconds(product, choice, stream, 1);

@@ -1,6 +1,5 @@
 // Matrix products on the GPU: for each shape the fastest of cublasLt's algorithms and our own
-// kernel for few rows, timed at start-up and kept in a file. Used by the thread that owns the
-// device.
+// kernels, timed at start-up and kept in a file. Used by the thread that owns the device.
 #pragma once
 
 #include <cublasLt.h>
@@ -17,7 +16,8 @@
 
 namespace llavamini::kernels {
 
-// y = x Wᵀ + bias + residual; y may be the residual itself.
+// y = x Wᵀ + bias + residual; y may be the residual itself. Or an activation of it, without a
+// residual.
 struct Product {
   Element type;   // of all but e4m3 weights
   const void* x;  // [rows, k]
@@ -34,6 +34,10 @@ struct Product {
   float eps = 0;
   uint8_t* x_values = nullptr;  // to be written: [rows, k]
   float* x_scales = nullptr;    // to be written: [rows]
+
+  std::optional<Activation> activation = {};
+  // Of kSiluGate, whose y is [rows, n / 2], to be written where Unites() is false: [rows, n].
+  void* gate_up = nullptr;
 };
 
 // The number of rows that a step, or a product in it, is made for: the next larger of a fixed list.
@@ -55,6 +59,9 @@ class Products {
   // Whether the next call runs this product once: of a new shape one may be timed, many times over.
   bool Knows(const Product& product) const { return choices_.contains(KeyOf(product)); }
 
+  // Whether Run() makes this product and its activation by one kernel, as far as is known.
+  bool Unites(const Product& product) const;
+
   // While true, a shape that is new is timed; else it takes what cublasLt thinks best. Not inside a
   // capture.
   void set_timing(bool timing);
@@ -75,12 +82,15 @@ class Products {
     int64_t rows, n, k;
     int type;
     bool bias, residual, fp8, norm;
-    auto Tied() const { return std::tie(rows, n, k, type, bias, residual, fp8, norm); }
+    int activation;  // or -1
+    auto Tied() const { return std::tie(rows, n, k, type, bias, residual, fp8, norm, activation); }
     bool operator<(const Key& other) const { return Tied() < other.Tied(); }
   };
+  enum class Kernel { kCublasLt, kFewRows, kActivated };
   struct Choice {
-    bool own = false;  // MultiplyFewRows
-    cublasLtMatmulAlgo_t algorithm{};
+    Kernel kernel = Kernel::kCublasLt;
+    int tile_rows = 0;                 // of kActivated
+    cublasLtMatmulAlgo_t algorithm{};  // of kCublasLt
   };
   struct Layouts;
 

@@ -1,6 +1,6 @@
 // What was timed, kept between starts: {"device": ..., "choices": [{rows, n, k, type, bias,
-// residual, fp8, norm, algorithm}]}, the algorithm as cublasLt's opaque words, null for our own
-// kernel.
+// residual, fp8, norm, activation, kernel, tile_rows, algorithm}]}, the algorithm as cublasLt's
+// opaque words, null for our own kernels.
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -20,11 +20,13 @@ void Products::Load(const std::filesystem::path& file) {
   if (!json.is_object() || json.value("device", "") != device_) return;
   try {
     for (const auto& entry : json.at("choices")) {
-      const Key key{entry.at("rows"), entry.at("n"),        entry.at("k"),   entry.at("type"),
-                    entry.at("bias"), entry.at("residual"), entry.at("fp8"), entry.at("norm")};
+      const Key key{entry.at("rows"), entry.at("n"),    entry.at("k"),
+                    entry.at("type"), entry.at("bias"), entry.at("residual"),
+                    entry.at("fp8"),  entry.at("norm"), entry.at("activation")};
       Choice choice;
-      choice.own = entry.at("algorithm").is_null();
-      if (!choice.own) {
+      choice.kernel = entry.at("kernel").get<Kernel>();
+      choice.tile_rows = entry.at("tile_rows");
+      if (choice.kernel == Kernel::kCublasLt) {
         const auto words = entry.at("algorithm").get<std::vector<uint64_t>>();
         if (words.size() != kWords) continue;
         std::memcpy(&choice.algorithm, words.data(), sizeof choice.algorithm);
@@ -42,7 +44,7 @@ void Products::Save(const std::filesystem::path& file) const {
   for (const auto& [key, choice] : choices_) {
     if (!choice) continue;
     nlohmann::json algorithm;
-    if (!choice->own) {
+    if (choice->kernel == Kernel::kCublasLt) {
       std::vector<uint64_t> words(kWords);
       std::memcpy(words.data(), &choice->algorithm, sizeof choice->algorithm);
       algorithm = words;
@@ -55,6 +57,9 @@ void Products::Save(const std::filesystem::path& file) const {
                        {"residual", key.residual},
                        {"fp8", key.fp8},
                        {"norm", key.norm},
+                       {"activation", key.activation},
+                       {"kernel", choice->kernel},
+                       {"tile_rows", choice->tile_rows},
                        {"algorithm", algorithm}});
   }
   std::error_code error;

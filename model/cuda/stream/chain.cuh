@@ -2,9 +2,10 @@
 // shared memory.
 #pragma once
 
-#include "model/cuda/stream/cluster.cuh"
 #include "model/cuda/fragments.cuh"
 #include "model/cuda/kernels.h"
+#include "model/cuda/sm90/cluster.cuh"
+#include "model/cuda/sm90/slot.cuh"
 #include "model/cuda/stream/cut.h"
 
 namespace llavamini::kernels::stream {
@@ -40,19 +41,6 @@ struct Chain {
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-
-// Goes around the ring.
-struct Slot {
-  int index = 0, parity = 0;
-  bool first_round = true;
-
-  __device__ void Advance(int slots) {
-    if (++index < slots) return;
-    index = 0;
-    parity ^= 1;
-    first_round = false;
-  }
-};
 
 struct Tile {
   int run;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "model/cuda/fragments.cuh"
+#include "model/cuda/sm90/warp_group.cuh"
 #include "model/cuda/stream/chain.cuh"
-#include "model/cuda/stream/warp_group.cuh"
 #include "model/cuda/stream/wider.cuh"
 
 namespace llavamini::kernels::stream {

@@ -12,10 +12,10 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "model/cuda/sm90/tensor_map.h"
 #include "model/cuda/stream/copies.cuh"
 #include "model/cuda/stream/products.cuh"
 #include "model/cuda/stream/results.cuh"
-#include "model/cuda/stream/tensor_map.h"
 
 namespace llavamini::kernels {
 namespace stream {

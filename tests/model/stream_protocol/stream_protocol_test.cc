@@ -58,7 +58,7 @@ using Paces = std::array<unsigned, kBlocks>;
 // All warps that multiply.
 void Multiply(const HostBlock& b, unsigned slowness, unsigned seed) {
   std::mt19937 random(seed);
-  stream::Slot slot;
+  Slot slot;
   for (int i = 0; i < chain.count; ++i) {
     const stream::Phase& phase = chain.phases[i];
     b.ForTiles(phase, [&](const stream::Tile& tile) {

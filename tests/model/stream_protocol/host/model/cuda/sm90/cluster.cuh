@@ -1,4 +1,4 @@
-// model/cuda/stream/cluster.cuh for threads of the host, each of which stands for a warp, by its first lane. Barriers count arrivals, not
+// model/cuda/sm90/cluster.cuh for threads of the host, each of which stands for a warp, by its first lane. Barriers count arrivals, not
 // bytes; copies only say that they were made.
 #pragma once
 

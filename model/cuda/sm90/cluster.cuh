@@ -60,7 +60,7 @@ __device__ inline void BarrierWait(uint32_t barrier, unsigned parity) {
 }
 
 // How long a copied line stays in the L2 cache.
-constexpr uint64_t kEvictFirst = 0x12F0000000000000, kEvictLast = 0x14F0000000000000;
+constexpr uint64_t kEvictFirst = 0x12F0000000000000, kEvictLast = 0x14F0000000000000, kEvictNormal = 0x1000000000000000;
 
 // A box of the map's matrix, from column x and row y, to shared memory; `barrier` gets its bytes.
 __device__ inline void CopyBox(uint32_t target, const CUtensorMap* map, int x, int y, uint32_t barrier, uint64_t policy) {
@@ -74,6 +74,21 @@ __device__ inline void CopyPairs(uint32_t target, const CUtensorMap* map, int x,
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3, %6}], [%4], %5;"
       ::"r"(target), "l"(map), "r"(x), "r"(y), "r"(barrier), "l"(policy), "r"(0)
+      : "memory");
+}
+// The same of a map of sixteens: from sixteen y on.
+__device__ inline void CopySixteens(uint32_t target, const CUtensorMap* map, int x, int y, uint32_t barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %6, %6, %3}], [%4], %5;"
+      ::"r"(target), "l"(map), "r"(x), "r"(y), "r"(barrier), "l"(policy), "r"(0)
+      : "memory");
+}
+// CopyBox to the same address in the first `blocks` blocks of the cluster; the barrier of each gets the bytes.
+__device__ inline void CopyBoxToAll(uint32_t target, const CUtensorMap* map, int x, int y, uint32_t barrier, int blocks, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint "
+      "[%0], [%1, {%2, %3}], [%4], %5, %6;"
+      ::"r"(target), "l"(map), "r"(x), "r"(y), "r"(barrier), "h"(static_cast<uint16_t>((1 << blocks) - 1)), "l"(policy)
       : "memory");
 }
 // Between what this kernel's blocks have stored and copies that read it.

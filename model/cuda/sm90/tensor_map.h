@@ -23,5 +23,8 @@ CUtensorMap MapMatrix(const MappedMatrix& matrix, int box_rows);
 // Rows in pairs: 2 i and 2 i + 1, or with `halves` i and height / 2 + i. A box has the firsts of
 // box_pairs pairs, then their seconds.
 CUtensorMap MapPairs(const MappedMatrix& matrix, bool halves, int box_pairs);
+// Rows by sixteens, as they are, or with `halves` eight rows and the eight that lie height / 2
+// behind them. Height is a multiple of 16.
+CUtensorMap MapSixteens(const MappedMatrix& matrix, bool halves, int box_sixteens);
 
 }  // namespace llavamini::kernels

@@ -1,4 +1,4 @@
-#include "model/cuda/stream/tensor_map.h"
+#include "model/cuda/sm90/tensor_map.h"
 
 #include <cuda_runtime_api.h>
 
@@ -31,7 +31,7 @@ EncodeTiled Encode() {
 CUtensorMap Map(const MappedMatrix& matrix, cuuint32_t dimensions, const cuuint64_t* sizes, const cuuint64_t* strides,
                 const cuuint32_t* box) {
   const auto type = matrix.element_bytes == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_UINT16;
-  const cuuint32_t steps[3] = {1, 1, 1};
+  const cuuint32_t steps[4] = {1, 1, 1, 1};
   CUtensorMap map;
   const CUresult result =
       Encode()(&map, type, dimensions, const_cast<void*>(matrix.data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
@@ -59,6 +59,14 @@ CUtensorMap MapPairs(const MappedMatrix& matrix, bool halves, int box_pairs) {
   const cuuint64_t strides[2] = {halves ? stride : 2 * stride, halves ? pairs * stride : stride};
   const cuuint32_t box[3] = {BoxWidth(matrix), static_cast<cuuint32_t>(box_pairs), 2};
   return Map(matrix, 3, sizes, strides, box);
+}
+
+CUtensorMap MapSixteens(const MappedMatrix& matrix, bool halves, int box_sixteens) {
+  const cuuint64_t height = static_cast<cuuint64_t>(matrix.height), stride = static_cast<cuuint64_t>(matrix.stride);
+  const cuuint64_t sizes[4] = {static_cast<cuuint64_t>(matrix.width), 8, 2, height / 16};
+  const cuuint64_t strides[3] = {stride, (halves ? height / 2 : 8) * stride, (halves ? 8 : 16) * stride};
+  const cuuint32_t box[4] = {BoxWidth(matrix), 8, 2, static_cast<cuuint32_t>(box_sixteens)};
+  return Map(matrix, 4, sizes, strides, box);
 }
 
 }  // namespace llavamini::kernels
