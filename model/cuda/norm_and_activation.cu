@@ -18,30 +18,40 @@ __device__ inline float BlockSum(float x) {
   return total;
 }
 
-// One block per row; x is read twice, the second time from L1.
-template <typename T, bool kByEight>
+// One block per row. Step s of thread t holds elements 8 (kThreads s + t) … + 7; what would lie behind the row's end are its last elements,
+// which count for nothing. kSteps 0: rows of any width, element by element.
+template <typename T, int kSteps>
 __global__ void __launch_bounds__(kThreads)
     RmsNormKernel(const T* __restrict__ x, const T* __restrict__ weight, T* __restrict__ out, int width, float eps) {
   LetNextKernelStart();
-  AwaitEarlierKernels();
   const T* row = x + blockIdx.x * static_cast<int64_t>(width);
   T* target = out + blockIdx.x * static_cast<int64_t>(width);
   float sum = 0;
-  if constexpr (kByEight) {
-    for (int i = threadIdx.x * 8; i < width; i += kThreads * 8) {
-      const Eight<T> values = Eight<T>::Load(row + i);
+  if constexpr (kSteps > 0) {
+    const auto first = [&](int step) { return (step * kThreads + static_cast<int>(threadIdx.x)) * 8; };
+    const auto at = [&](int step) { return min(first(step), width - 8); };
+    Eight<T> factors[kSteps], values[kSteps];
 #pragma unroll
-      for (int j = 0; j < 8; ++j) sum += values.Get(j) * values.Get(j);
+    for (int step = 0; step < kSteps; ++step) factors[step] = Eight<T>::LoadConstant(weight + at(step));
+    AwaitEarlierKernels();
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) values[step] = Eight<T>::Load(row + at(step));
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      float part = 0;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) part += values[step].Get(j) * values[step].Get(j);
+      sum += first(step) < width ? part : 0.0f;
     }
     const float scale = rsqrtf(BlockSum(sum) / width + eps);
-    for (int i = threadIdx.x * 8; i < width; i += kThreads * 8) {
-      Eight<T> values = Eight<T>::Load(row + i);
-      const Eight<T> factor = Eight<T>::Load(weight + i);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) values.Set(j, values.Get(j) * scale * factor.Get(j));
-      values.Store(target + i);
+    for (int step = 0; step < kSteps; ++step) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) values[step].Set(j, values[step].Get(j) * scale * factors[step].Get(j));
+      if (first(step) < width) values[step].Store(target + at(step));
     }
   } else {
+    AwaitEarlierKernels();
     for (int i = threadIdx.x; i < width; i += kThreads) sum += ToFloat(row[i]) * ToFloat(row[i]);
     const float scale = rsqrtf(BlockSum(sum) / width + eps);
     for (int i = threadIdx.x; i < width; i += kThreads) {
@@ -111,7 +121,12 @@ void RmsNorm(Element type, const void* x, const void* weight, void* out, int64_t
              cudaStream_t stream) {
   WithElement(type, [&](auto element) {
     using T = decltype(element);
-    const auto kernel = width % 8 == 0 ? RmsNormKernel<T, true> : RmsNormKernel<T, false>;
+    constexpr int kStepWidth = kThreads * 8;
+    const int steps = width % 8 == 0 ? (width + kStepWidth - 1) / kStepWidth : 0;
+    const auto kernel = steps == 1   ? RmsNormKernel<T, 1>
+                        : steps == 2 ? RmsNormKernel<T, 2>
+                        : steps == 3 || steps == 4 ? RmsNormKernel<T, 4>
+                                                   : RmsNormKernel<T, 0>;
     LaunchDependent(kernel, dim3(static_cast<unsigned>(rows)), kThreads, 0, stream, static_cast<const T*>(x),
                     static_cast<const T*>(weight), static_cast<T*>(out), width, eps);
   });

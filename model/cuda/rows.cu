@@ -22,21 +22,29 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = threadIdx.x * 8; i < width; i += kThreads * 8) Eight<T>::Load(source + i).Store(out + row * width + i);
 }
 
-// Turns eight elements of a head's first half with the eight of its second that belong to them, at low and low + half.
-template <typename T>
-__device__ inline void TurnEight(const float* cos, const float* sin, Eight<T>& low, Eight<T>& high) {
-  const Eight<float> c = Eight<float>::Load(cos), s = Eight<float>::Load(sin);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const float a = low.Get(i), b = high.Get(i);
-    low.Set(i, Turned(a, b, c.Get(i), -s.Get(i)));
-    high.Set(i, Turned(b, a, c.Get(i), s.Get(i)));
-  }
-}
-
-// One block per row; a thread takes kStep adjacent pairs (i, i + dim/2) of a head after the other, then elements of the values.
+// So many adjacent elements: one, or eight, 16 bytes at a time.
 template <typename T, int kStep>
-__global__ void __launch_bounds__(kThreads) RotateRowsKernel(HeadRows h, const int32_t* positions, PagedRows paged) {
+struct Elements {
+  Eight<T> eight;
+  __device__ static Elements Load(const T* address) { return {Eight<T>::Load(address)}; }
+  __device__ void Store(T* address) const { eight.Store(address); }
+  __device__ float Get(int i) const { return eight.Get(i); }
+  __device__ void Set(int i, float x) { eight.Set(i, x); }
+};
+template <typename T>
+struct Elements<T, 1> {
+  T one;
+  __device__ static Elements Load(const T* address) { return {*address}; }
+  __device__ void Store(T* address) const { *address = one; }
+  __device__ float Get(int) const { return ToFloat(one); }
+  __device__ void Set(int, float x) { one = FromFloat<T>(x); }
+};
+
+// One block per row. An item is kStep adjacent pairs (i, i + dim/2) of a head, or of a row that is kept kStep elements of its values; rows
+// of LLaMA-3.1-8B have fewer items than a block has threads. What depends on no earlier kernel of the step is read before they are done.
+constexpr int kRotatingThreads = 512;
+template <typename T, int kStep>
+__global__ void __launch_bounds__(kRotatingThreads) RotateRowsKernel(HeadRows h, const int32_t* positions, PagedRows paged) {
   LetNextKernelStart();
   const int64_t row = blockIdx.x;
   const int half = h.dim / 2, turned = h.query_heads + h.key_value_heads;
@@ -48,45 +56,39 @@ __global__ void __launch_bounds__(kThreads) RotateRowsKernel(HeadRows h, const i
     const int64_t page = paged.page_table[static_cast<int64_t>(place) * paged.most_pages + position / kPageTokens];
     slot = (page * h.key_value_heads * kPageTokens + position % kPageTokens) * h.dim;
   }
+  const int of_head = half / kStep, turns = turned * of_head, copies = place >= 0 ? h.key_value_heads * h.dim / kStep : 0;
+  Elements<float, kStep> cos, sin;
+  const auto load_angles = [&](int item) {
+    const int64_t angle = position * half + item % of_head * kStep;
+    cos = Elements<float, kStep>::Load(h.cos + angle);
+    sin = Elements<float, kStep>::Load(h.sin + angle);
+  };
+  const int own = threadIdx.x;
+  if (own < turns) load_angles(own);
   AwaitEarlierKernels();
   T* qkv = static_cast<T*>(h.qkv) + row * (turned + h.key_value_heads) * h.dim;
-  const float* cos = h.cos + position * half;
-  const float* sin = h.sin + position * half;
-  for (int i = threadIdx.x * kStep; i < turned * half; i += kThreads * kStep) {
-    const int head = i / half, pair = i % half;
+  for (int item = own; item < turns + copies; item += kRotatingThreads) {
+    if (item >= turns) {
+      const int i = (item - turns) * kStep;
+      Elements<T, kStep>::Load(qkv + turned * h.dim + i).Store(static_cast<T*>(paged.v_cache) + slot + i / h.dim * head_page + i % h.dim);
+      continue;
+    }
+    if (item != own) load_angles(item);
+    const int head = item / of_head, pair = item % of_head * kStep;
     T* low = qkv + head * h.dim + pair;
-    const bool kept = place >= 0 && head >= h.query_heads;
+    auto first = Elements<T, kStep>::Load(low), second = Elements<T, kStep>::Load(low + half);
+#pragma unroll
+    for (int i = 0; i < kStep; ++i) {
+      const float a = first.Get(i), b = second.Get(i);
+      first.Set(i, Turned(a, b, cos.Get(i), -sin.Get(i)));
+      second.Set(i, Turned(b, a, cos.Get(i), sin.Get(i)));
+    }
+    first.Store(low);
+    second.Store(low + half);
+    if (place < 0 || head < h.query_heads) continue;
     T* target = static_cast<T*>(paged.k_cache) + slot + (head - h.query_heads) * head_page + pair;
-    if constexpr (kStep == 8) {
-      Eight<T> first = Eight<T>::Load(low), second = Eight<T>::Load(low + half);
-      TurnEight(cos + pair, sin + pair, first, second);
-      first.Store(low);
-      second.Store(low + half);
-      if (kept) {
-        first.Store(target);
-        second.Store(target + half);
-      }
-    } else {
-      const float a = ToFloat(low[0]), b = ToFloat(low[half]);
-      const T first = FromFloat<T>(Turned(a, b, cos[pair], -sin[pair])), second = FromFloat<T>(Turned(b, a, cos[pair], sin[pair]));
-      low[0] = first;
-      low[half] = second;
-      if (kept) {
-        target[0] = first;
-        target[half] = second;
-      }
-    }
-  }
-  if (place < 0) return;
-  const T* values = qkv + turned * h.dim;
-  T* target = static_cast<T*>(paged.v_cache) + slot;
-  for (int i = threadIdx.x * kStep; i < h.key_value_heads * h.dim; i += kThreads * kStep) {
-    T* own = target + i / h.dim * head_page + i % h.dim;
-    if constexpr (kStep == 8) {
-      Eight<T>::Load(values + i).Store(own);
-    } else {
-      *own = values[i];
-    }
+    first.Store(target);
+    second.Store(target + half);
   }
 }
 
@@ -129,7 +131,7 @@ void RotateRows(Element type, const HeadRows& heads, const int32_t* positions, c
   WithElement(type, [&](auto element) {
     using T = decltype(element);
     const auto kernel = heads.dim % 16 == 0 ? RotateRowsKernel<T, 8> : RotateRowsKernel<T, 1>;
-    LaunchDependent(kernel, dim3(static_cast<unsigned>(heads.rows)), kThreads, 0, stream, heads, positions,
+    LaunchDependent(kernel, dim3(static_cast<unsigned>(heads.rows)), kRotatingThreads, 0, stream, heads, positions,
                     paged == nullptr ? PagedRows{} : *paged);
   });
 }
