@@ -115,7 +115,8 @@ bool CanStreamWeights(Element type, const ProductChain& chain);
 void StreamWeights(Element type, const ProductChain& chain, cudaStream_t stream);
 
 // y = activation(x Wᵀ + bias) of many rows of 16 bits on sm_90. Of kSiluGate's weights the first
-// half are gates: silu(gate) · up, without a bias. n is a multiple of 16, k of 8.
+// half are gates: silu(gate) · up, without a bias. n is a multiple of 16, k of 8. Weights are read
+// before the kernels ahead are done.
 enum class Activation { kQuickGelu, kGelu, kSiluGate };
 struct ActivatedProduct {
   const void* x;  // [rows, k]

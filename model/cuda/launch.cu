@@ -22,4 +22,24 @@ bool HasProgrammaticLaunch() { return ComputeCapability() >= 90; }
 
 bool IsSm90() { return ComputeCapability() == 90; }
 
+int MostClusters(const void* kernel, const Grid& grid) {
+  cudaLaunchAttribute cluster;
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {grid.cluster, 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid.blocks;
+  config.blockDim = dim3(grid.threads);
+  config.dynamicSmemBytes = grid.shared_bytes;
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  const int shared_bytes = static_cast<int>(grid.shared_bytes);
+  int count = 0;
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) != cudaSuccess ||
+      cudaOccupancyMaxActiveClusters(&count, kernel, &config) != cudaSuccess) {
+    cudaGetLastError();  // not for whoever asks next
+    return 0;
+  }
+  return count;
+}
+
 }  // namespace llavamini::kernels

@@ -33,6 +33,10 @@ struct Grid {
   unsigned cluster = 1;  // adjacent blocks that see each other's shared memory
 };
 
+// How many clusters of such a grid run at the same time on the current device; the kernel may have that much shared memory from here on.
+// 0 where it cannot run.
+int MostClusters(const void* kernel, const Grid& grid);
+
 template <typename... Parameters, typename... Arguments>
 void LaunchDependent(void (*kernel)(Parameters...), const Grid& grid, cudaStream_t stream, const Arguments&... arguments) {
   cudaLaunchAttribute attributes[2];

@@ -3,7 +3,9 @@
 // copies both operands into a ring of stages, two groups of four multiply, three more activate what these have just made. Two blocks, a
 // cluster, take neighbouring rows of the weights and the same rows of x, of which each copies a half into both.
 #include <algorithm>
+#include <iterator>
 #include <stdexcept>
+#include <utility>
 
 #include "model/cuda/activated/activation.cuh"
 #include "model/cuda/activated/tile.cuh"
@@ -29,7 +31,7 @@ struct OwnTiles {
   __device__ int At(int i) const { return cluster + i * clusters; }
 };
 
-// One thread. Weights depend on no earlier kernel: as many as there is room for go ahead.
+// One thread. Weights depend on no earlier kernel: as many of the first tile's as there is room for go ahead.
 template <int kRows>
 __device__ void Copy(const Problem& p, const Shared<kRows>& shared, const OwnTiles& tiles, int rank) {
   using T = Tiling<kRows>;
@@ -47,15 +49,15 @@ __device__ void Copy(const Problem& p, const Shared<kRows>& shared, const OwnTil
   };
   const Tile first = TileAt(p, tiles.At(0));
   const int ahead = min(T::kStages, p.boxes);
-  Slot weights, rows;
-  for (int box = 0; box < ahead; ++box, weights.Advance(T::kStages)) copy_weights(weights, first, box);
+  Slot early, slot;
+  for (int box = 0; box < ahead; ++box, early.Advance(T::kStages)) copy_weights(early, first, box);
   AwaitEarlierKernels();
-  for (int box = 0; box < ahead; ++box, rows.Advance(T::kStages)) copy_rows(rows, first, box);
+  for (int box = 0; box < ahead; ++box, slot.Advance(T::kStages)) copy_rows(slot, first, box);
   for (int i = 0; i < tiles.Count(); ++i) {
     const Tile tile = TileAt(p, tiles.At(i));
-    for (int box = i == 0 ? ahead : 0; box < p.boxes; ++box, rows.Advance(T::kStages)) {
-      copy_weights(rows, tile, box);
-      copy_rows(rows, tile, box);
+    for (int box = i == 0 ? ahead : 0; box < p.boxes; ++box, slot.Advance(T::kStages)) {
+      copy_weights(slot, tile, box);
+      copy_rows(slot, tile, box);
     }
   }
 }
@@ -178,38 +180,28 @@ __global__ void __launch_bounds__(kThreads, 1) Kernel(const __grid_constant__ Pr
 #endif
 }
 
-// Of the current device, at the same time. Asked once; 0 where it cannot run.
-template <typename Function>
-int MostClusters(Function* kernel, int shared_bytes) {
-  cudaLaunchAttribute cluster;
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {kCluster, 1, 1};
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(kCluster);
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  int count = 0;
-  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) != cudaSuccess ||
-      cudaOccupancyMaxActiveClusters(&count, kernel, &config) != cudaSuccess) {
-    cudaGetLastError();  // not for whoever asks next
-    return 0;
-  }
-  return count;
+int Tiles(int64_t size, int tile) { return static_cast<int>((size + tile - 1) / tile); }
+
+template <int kRows>
+Grid GridOf(int clusters) {
+  return {dim3(static_cast<unsigned>(kCluster * clusters)), kThreads, Tiling<kRows>::kShared, kCluster};
 }
 
-int Tiles(int64_t size, int tile) { return static_cast<int>((size + tile - 1) / tile); }
+// Clusters that run at the same time, one block per SM; 0 where an SM has too little shared memory. Asked once.
+template <typename T, int kRows, Activation kActivation>
+int MostClusters() {
+  const auto kernel = reinterpret_cast<const void*>(Kernel<T, kRows, kActivation>);
+  static const int known = kernels::MostClusters(kernel, GridOf<kRows>(1));
+  return known;
+}
 
 template <typename T, int kRows, Activation kActivation>
 void Launch(const ActivatedProduct& product, cudaStream_t stream) {
   constexpr bool kGated = kActivation == Activation::kSiluGate;
-  using Tiling = Tiling<kRows>;
-  const auto kernel = Kernel<T, kRows, kActivation>;
-  static const int most_clusters = MostClusters(kernel, Tiling::kShared);
+  const int most_clusters = MostClusters<T, kRows, kActivation>();
   if (most_clusters == 0) throw std::runtime_error("this GPU cannot run a product with its activation");
   const Problem problem{MapSixteens({product.weight, product.k, product.n, product.k * int64_t{2}, 2}, kGated, kBlockUnits / 16),
-                        MapMatrix({product.x, product.k, product.rows, product.x_stride * 2, 2}, Tiling::kPart),
+                        MapMatrix({product.x, product.k, product.rows, product.x_stride * 2, 2}, Tiling<kRows>::kPart),
                         product.bias,
                         product.y,
                         product.rows,
@@ -218,7 +210,7 @@ void Launch(const ActivatedProduct& product, cudaStream_t stream) {
                         Tiles(product.rows, kRows),
                         Tiles(product.n, kCluster * kBlockUnits)};
   const int clusters = std::min(problem.row_tiles * problem.weight_tiles, most_clusters);
-  LaunchDependent(kernel, Grid{dim3(static_cast<unsigned>(kCluster * clusters)), kThreads, Tiling::kShared, kCluster}, stream, problem);
+  LaunchDependent(Kernel<T, kRows, kActivation>, GridOf<kRows>(clusters), stream, problem);
 }
 
 template <typename T, int kRows>
@@ -233,22 +225,12 @@ void Launch(const ActivatedProduct& product, cudaStream_t stream) {
   }
 }
 
-template <typename T>
-void Launch(const ActivatedProduct& product, int tile_rows, cudaStream_t stream) {
-  switch (tile_rows) {
-    case 152:
-      return Launch<T, 152>(product, stream);
-    case 192:
-      return Launch<T, 192>(product, stream);
-    case 208:
-      return Launch<T, 208>(product, stream);
-    case 232:
-      return Launch<T, 232>(product, stream);
-    case 256:
-      return Launch<T, 256>(product, stream);
-    default:
-      throw std::invalid_argument("no such tile");
-  }
+// The kernel of whichever of kActivatedTiles it is.
+template <typename T, size_t... kTile>
+void Launch(const ActivatedProduct& product, int tile_rows, cudaStream_t stream, std::index_sequence<kTile...>) {
+  const bool launched =
+      ((tile_rows == kActivatedTiles[kTile] && (Launch<T, kActivatedTiles[kTile]>(product, stream), true)) || ...);
+  if (!launched) throw std::invalid_argument("no such tile");
 }
 
 bool IsAligned(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
@@ -259,12 +241,14 @@ bool IsAligned(const void* address) { return reinterpret_cast<uintptr_t>(address
 bool CanActivateProduct(Element type, const ActivatedProduct& p) {
   return type != Element::kFloat32 && IsSm90() && HasTensorMaps() && p.rows > 0 && p.n % 16 == 0 && p.k % 8 == 0 && p.x_stride % 8 == 0 &&
          activated::IsAligned(p.x) && activated::IsAligned(p.weight) && activated::IsAligned(p.bias) &&
-         activated::IsAligned(p.y) && (p.bias == nullptr || p.activation != Activation::kSiluGate);
+         activated::IsAligned(p.y) && (p.bias == nullptr || p.activation != Activation::kSiluGate) &&
+         activated::MostClusters<__half, kActivatedTiles[0], Activation::kGelu>() > 0;
 }
 
 void ActivateProduct(Element type, const ActivatedProduct& product, int tile_rows, cudaStream_t stream) {
-  if (type == Element::kFloat16) return activated::Launch<__half>(product, tile_rows, stream);
-  activated::Launch<__nv_bfloat16>(product, tile_rows, stream);
+  const auto tiles = std::make_index_sequence<std::size(kActivatedTiles)>();
+  if (type == Element::kFloat16) return activated::Launch<__half>(product, tile_rows, stream, tiles);
+  activated::Launch<__nv_bfloat16>(product, tile_rows, stream, tiles);
 }
 
 }  // namespace llavamini::kernels

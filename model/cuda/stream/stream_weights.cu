@@ -113,25 +113,8 @@ __global__ void __launch_bounds__(kThreads, 1) Kernel(const __grid_constant__ Ch
 // Clusters that run at the same time, one block per SM; 0 where an SM has too little shared memory. Asked once.
 template <int kColumns>
 int MostClusters() {
-  static const int known = [] {
-    const auto kernel = Kernel<__half, __half, kColumns>;
-    cudaLaunchAttribute cluster;
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim = {kSplit, 1, 1};
-    cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(kSplit);
-    config.blockDim = dim3(kThreads);
-    config.dynamicSmemBytes = SharedBytes(kColumns);
-    config.attrs = &cluster;
-    config.numAttrs = 1;
-    int count = 0;
-    if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SharedBytes(kColumns)) != cudaSuccess ||
-        cudaOccupancyMaxActiveClusters(&count, kernel, &config) != cudaSuccess) {
-      cudaGetLastError();  // not for whoever asks next
-      return 0;
-    }
-    return std::min(count, kMostClusters);
-  }();
+  const auto kernel = reinterpret_cast<const void*>(Kernel<__half, __half, kColumns>);
+  static const int known = std::min(kMostClusters, kernels::MostClusters(kernel, Grid{dim3(kSplit), kThreads, SharedBytes(kColumns), kSplit}));
   return known;
 }
 
