@@ -116,8 +116,10 @@ class OneServer(unittest.TestCase):
 
 class FullServer(unittest.TestCase):
     def test_full_queue_refuses_at_once_with_a_time_to_wait(self):
-        with Server(*CONTEXT, "--max-running", "1", "--max-waiting", "1") as server:
-            running = start_stream(server, **LONG)
+        # An answer that takes most of a minute: the queue must be full however slow this machine is.
+        context = ("--max-context-tokens", "65536", "--kv-cache-tokens", "131072")
+        with Server(*context, "--max-running", "1", "--max-waiting", "1") as server:
+            running = start_stream(server, **LONG | {"max_tokens": 60000})
             waiting = server.chat.StreamChat(make_request("Next.", max_tokens=4, ignore_eos=True))
             self.assertTrue(wait_until(lambda: server.info().waiting_requests == 1))
             for _ in range(5):
