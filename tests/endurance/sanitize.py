@@ -33,7 +33,7 @@ OURS = ["--kernel-name", "kns=llavamini"]
 # Streams of weights wait for one another across the grid: apart, in case a tool keeps their blocks from running side by side.
 KERNELS = "Dtypes/*BFloat16-*CpuOps*:*StreamedBlocks*:*Graphs*:*Timed*"
 STREAMS = "Dtypes/StreamedBlocks*BFloat16"
-SHARED_MEMORY = "Dtypes/Attention*BFloat16:Dtypes/LayerNorm*BFloat16:Dtypes/FewRows*BFloat16:Dtypes/Sample*BFloat16:Dtypes/Fp8.*BFloat16"
+SHARED_MEMORY = "Dtypes/Attention*BFloat16:Dtypes/LayerNorm*BFloat16:Dtypes/FewRows*BFloat16:Dtypes/Sample*BFloat16:Dtypes/Fp8.*BFloat16:Dtypes/ActivatedKernel.Rows*BFloat16"
 GRAPHS = "Checkpoints/Steps*/grouped_gpu:Checkpoints/OnGpu.Images*/grouped:Checkpoints/OnGpu.Deterministic*/grouped"
 FOUND = re.compile(r"^========= (Invalid|Misaligned|Race|Error: Race|Error: Potential|Barrier|Uninitialized|Program hit|Address|Unaligned)")
 SUMMARY = re.compile(r"ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: (\d+) hazard")
