@@ -45,8 +45,7 @@ void ExpectBlock(Checkpoint& checkpoint, const std::string& prefix, const Vision
 
 ClipBlock::ClipBlock(Checkpoint& checkpoint, const std::string& prefix, const VisionConfig& config)
     : heads(config.num_attention_heads),
-      activation(config.hidden_act == HiddenAct::kGelu ? ops::Activation::kGelu
-                                                       : ops::Activation::kQuickGelu),
+      hidden_act(config.hidden_act),
       attention_norm(LoadLayerNorm(checkpoint, prefix + "layer_norm1", config.hidden_size,
                                    config.layer_norm_eps)),
       qkv(LoadQkv(checkpoint, prefix + "self_attn.", config.hidden_size)),
@@ -66,7 +65,7 @@ void ClipBlock::operator()(at::Tensor& x, const ops::Segments& pictures) const {
       ops::AttendSegments(shape.Queries(rows), shape.Keys(rows), shape.Values(rows), pictures,
                           /*causal=*/false);
   out.AddTo(x, attended);
-  fc2.AddTo(x, ops::ActivatedLinear(mlp_norm(x), fc1, activation));
+  fc2.AddTo(x, ops::ActivatedLinear(mlp_norm(x), fc1, hidden_act));
 }
 
 ClipTower::ClipTower(Checkpoint& checkpoint, const ModelConfig& config)

@@ -18,7 +18,7 @@ struct ClipBlock {
   void operator()(at::Tensor& x, const ops::Segments& pictures) const;
 
   int64_t heads;
-  ops::Activation activation;
+  HiddenAct hidden_act;
   LayerNorm attention_norm;
   Linear qkv;
   Linear out;

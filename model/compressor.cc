@@ -86,7 +86,7 @@ Projector::Projector(Checkpoint& checkpoint, const ModelConfig& config)
                         /*with_bias=*/true)) {}
 
 at::Tensor Projector::operator()(const at::Tensor& features) const {
-  return second(ops::ActivatedLinear(features, first, ops::Activation::kGelu));
+  return second(ops::ActivatedLinear(features, first, HiddenAct::kGelu));
 }
 
 }  // namespace llavamini

@@ -86,10 +86,10 @@ void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y) {
   }
 }
 
-at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, Activation activation) {
+at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, HiddenAct activation) {
   LLAVAMINI_ON_GPU(x, ActivatedLinear(x, w, activation));
   at::Tensor y = Linear(x, w, {});
-  activation == Activation::kGelu ? Gelu(y) : QuickGelu(y);
+  activation == HiddenAct::kGelu ? Gelu(y) : QuickGelu(y);
   return y;
 }
 

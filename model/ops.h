@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "model/checkpoint/model_config.h"
+
 namespace llavamini::ops {
 
 // x [.., width] → [.., width]: x / sqrt(mean(x²) + eps) · weight.
@@ -41,8 +43,7 @@ at::Tensor Linear(const at::Tensor& x, const Weights& w, const at::Tensor& resid
 void AddLinear(const at::Tensor& x, const Weights& w, at::Tensor& y);
 
 // QuickGelu or Gelu of x Wᵀ + bias, W not of e4m3: x [.., in] → [.., out].
-enum class Activation { kQuickGelu, kGelu };
-at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, Activation activation);
+at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, HiddenAct activation);
 
 // RmsNorm(x) Wᵀ: x [N, in] → [N, out].
 at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,

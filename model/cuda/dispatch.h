@@ -20,7 +20,7 @@ at::Tensor NormLinear(const at::Tensor& x, const at::Tensor& norm_weight, double
                       const Weights& w);
 at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, double eps,
                            const Weights& gate_up);
-at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, Activation activation);
+at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, HiddenAct activation);
 // ops::FinishBlock of few rows on sm_90; undefined where it is not that.
 std::pair<at::Tensor, at::Tensor> StreamBlock(const at::Tensor& x, const at::Tensor& attended,
                                               const BlockEnd& end, const BlockStart* next);

@@ -235,9 +235,9 @@ at::Tensor NormGatedLinear(const at::Tensor& x, const at::Tensor& norm_weight, d
                           kernels::Activation::kSiluGate);
 }
 
-at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, Activation activation) {
-  const auto kernel = activation == Activation::kGelu ? kernels::Activation::kGelu
-                                                      : kernels::Activation::kQuickGelu;
+at::Tensor ActivatedLinear(const at::Tensor& x, const Weights& w, HiddenAct activation) {
+  const auto kernel =
+      activation == HiddenAct::kGelu ? kernels::Activation::kGelu : kernels::Activation::kQuickGelu;
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = w.weight.size(0);
   return ActivatedProduct(AsRows(x), w, kernel).view(shape);

@@ -32,6 +32,9 @@ __device__ inline float Turned(float own, float other, float cos, float sin) {
   return __fmaf_rn(own, cos, __fmul_rn(other, sin));
 }
 
+// x · Φ(x).
+__device__ inline float ErfGelu(float x) { return x * 0.5f * (1.0f + erff(x * 0.70710678118654752f)); }
+
 __device__ inline float WarpSum(float x) {
   for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
   return x;

@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <bool kQuick>
 __device__ inline float GeluOf(float x) {
-  return kQuick ? x / (1.0f + __expf(-1.702f * x)) : x * 0.5f * (1.0f + erff(x * 0.70710678118654752f));
+  return kQuick ? x / (1.0f + __expf(-1.702f * x)) : ErfGelu(x);
 }
 
 template <typename T, int kStep, bool kQuick>
@@ -123,10 +123,10 @@ void RmsNorm(Element type, const void* x, const void* weight, void* out, int64_t
     using T = decltype(element);
     constexpr int kStepWidth = kThreads * 8;
     const int steps = width % 8 == 0 ? (width + kStepWidth - 1) / kStepWidth : 0;
-    const auto kernel = steps == 1   ? RmsNormKernel<T, 1>
-                        : steps == 2 ? RmsNormKernel<T, 2>
-                        : steps == 3 || steps == 4 ? RmsNormKernel<T, 4>
-                                                   : RmsNormKernel<T, 0>;
+    const auto kernel = steps == 0 || steps > 4 ? RmsNormKernel<T, 0>
+                        : steps == 1            ? RmsNormKernel<T, 1>
+                        : steps == 2            ? RmsNormKernel<T, 2>
+                                                : RmsNormKernel<T, 4>;
     LaunchDependent(kernel, dim3(static_cast<unsigned>(rows)), kThreads, 0, stream, static_cast<const T*>(x),
                     static_cast<const T*>(weight), static_cast<T*>(out), width, eps);
   });

@@ -79,8 +79,6 @@ void ReadRows(const Product& p, void* unused, cudaStream_t stream) {
   RmsNorm(p.type, p.x, p.weight, unused, p.rows, static_cast<int>(p.k), /*eps=*/1, stream);
 }
 
-bool IsGated(const Product& p) { return p.activation == Activation::kSiluGate; }
-
 // What cublasLt has multiplied, to y.
 void Activate(const Product& p, cudaStream_t stream) {
   switch (*p.activation) {
@@ -239,7 +237,7 @@ cublasStatus_t Products::Multiply(const Product& p, const Choice& choice, cudaSt
   if (p.scales != nullptr) QuantizeRows(p.type, QuantizedX(p), stream);
   const Layouts layouts(p);
   const float one = 1, beta = p.residual != nullptr ? 1 : 0;
-  void* made = IsGated(p) ? p.gate_up : p.y;
+  void* made = p.activation == Activation::kSiluGate ? p.gate_up : p.y;
   const cublasStatus_t status =
       cublasLtMatmul(handle_, layouts.operation, &one, p.weight, layouts.weight,
                      p.scales != nullptr ? p.x_values : p.x, layouts.x, &beta,

@@ -1,8 +1,10 @@
 // What was timed, kept between starts: {"device": ..., "choices": [{rows, n, k, type, bias,
-// residual, fp8, norm, activation, kernel, tile_rows, algorithm}]}, the algorithm as cublasLt's
-// opaque words, null for our own kernels.
+// residual, fp8, norm, activation, tile_rows, algorithm}]}, the algorithm as cublasLt's opaque
+// words; null for our own kernels, of which the one for few rows has no tiles.
+#include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "model/cuda/products.h"
@@ -11,6 +13,11 @@ namespace llavamini::kernels {
 namespace {
 
 constexpr size_t kWords = sizeof(cublasLtMatmulAlgo_t) / sizeof(uint64_t);
+
+bool IsTile(int rows) {
+  return std::find(std::begin(kActivatedTiles), std::end(kActivatedTiles), rows) !=
+         std::end(kActivatedTiles);
+}
 
 }  // namespace
 
@@ -24,12 +31,16 @@ void Products::Load(const std::filesystem::path& file) {
                     entry.at("type"), entry.at("bias"), entry.at("residual"),
                     entry.at("fp8"),  entry.at("norm"), entry.at("activation")};
       Choice choice;
-      choice.kernel = entry.at("kernel").get<Kernel>();
       choice.tile_rows = entry.at("tile_rows");
-      if (choice.kernel == Kernel::kCublasLt) {
+      if (!entry.at("algorithm").is_null()) {
         const auto words = entry.at("algorithm").get<std::vector<uint64_t>>();
         if (words.size() != kWords) continue;
         std::memcpy(&choice.algorithm, words.data(), sizeof choice.algorithm);
+      } else if (choice.tile_rows == 0) {
+        choice.kernel = Kernel::kFewRows;
+      } else {
+        choice.kernel = Kernel::kActivated;
+        if (!IsTile(choice.tile_rows)) continue;
       }
       choices_.emplace(key, choice);
     }
@@ -58,7 +69,6 @@ void Products::Save(const std::filesystem::path& file) const {
                        {"fp8", key.fp8},
                        {"norm", key.norm},
                        {"activation", key.activation},
-                       {"kernel", choice->kernel},
                        {"tile_rows", choice->tile_rows},
                        {"algorithm", algorithm}});
   }

@@ -25,9 +25,9 @@ TEST(ActivatedLinear, IsAnActivationOfTheProduct) {
   const at::Tensor x = Random({2, 3, 8}, at::kFloat), weight = Random({6, 8}, at::kFloat),
                    bias = Random({6}, at::kFloat), product = at::linear(x, weight, bias);
   const Tolerance& close = kFloat32;
-  ExpectClose(ops::ActivatedLinear(x, {weight, bias}, ops::Activation::kQuickGelu),
+  ExpectClose(ops::ActivatedLinear(x, {weight, bias}, HiddenAct::kQuickGelu),
               product / (1 + (-1.702 * product).exp()), close, "x · sigmoid(1.702 x)");
-  ExpectClose(ops::ActivatedLinear(x, {weight, bias}, ops::Activation::kGelu),
+  ExpectClose(ops::ActivatedLinear(x, {weight, bias}, HiddenAct::kGelu),
               product * 0.5 * (1 + at::erf(product / std::sqrt(2.0))), close, "x · Φ(x)");
 }
 
@@ -35,19 +35,18 @@ TEST(ActivatedLinear, IsAnActivationOfTheProduct) {
 
 class ActivatedKernel : public KernelTest {
  protected:
-  static at::Tensor Gpu(at::IntArrayRef shape, double scale = 1) {
-    const auto options = at::TensorOptions(at::kFloat).device(at::kCUDA);
-    return at::randn(shape, options).mul_(scale).to(GetParam());
-  }
-  static at::Tensor Weight(int64_t n, int64_t k) { return Gpu({n, k}, 1 / std::sqrt(k)); }
-
   static at::Tensor Twin(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                          kernels::Activation activation) {
-    const auto wide = [](const at::Tensor& t) { return t.defined() ? t.to(at::kFloat) : t; };
-    at::Tensor y = ops::plain::Linear(wide(x), {wide(weight), wide(bias)}, {});
+    at::Tensor y = ops::plain::Linear(Float(x), {Float(weight), Float(bias)}, {});
     if (activation == kernels::Activation::kSiluGate) return ops::plain::SiluMultiply(y);
     activation == kernels::Activation::kGelu ? ops::plain::Gelu(y) : ops::plain::QuickGelu(y);
     return y;
+  }
+  // That it is, wherever it should be.
+  static bool IsTaken(const at::Tensor& x, const kernels::ActivatedProduct& product) {
+    const bool taken = kernels::CanActivateProduct(ops::cuda::ElementOf(x), product);
+    EXPECT_EQ(taken, GetParam() != at::kFloat && kernels::IsSm90());
+    return taken;
   }
 };
 
@@ -63,11 +62,11 @@ TEST_P(ActivatedKernel, EqualsTheTwinByEachTile) {
                                             {300, 1040, 512},
                                             {577, 4096, 1024},
                                             {2000, 12304, 192}}) {
-    const at::Tensor x = Gpu({size.rows, size.k}), weight = Weight(size.n, size.k);
+    const at::Tensor x = OnGpu({size.rows, size.k}), weight = Weight(size.n, size.k);
     for (const auto activation :
          {Activation::kQuickGelu, Activation::kGelu, Activation::kSiluGate}) {
       const bool gated = activation == Activation::kSiluGate;
-      const at::Tensor bias = gated ? at::Tensor() : Gpu({size.n});
+      const at::Tensor bias = gated ? at::Tensor() : OnGpu({size.n});
       const at::Tensor expected = Twin(x, weight, bias, activation);
       // Rows behind the last stay as they are.
       const int64_t width = gated ? size.n / 2 : size.n;
@@ -81,10 +80,7 @@ TEST_P(ActivatedKernel, EqualsTheTwinByEachTile) {
                                               static_cast<int>(size.n),
                                               static_cast<int>(size.k),
                                               activation};
-      if (!kernels::CanActivateProduct(ops::cuda::ElementOf(x), product)) {
-        EXPECT_TRUE(GetParam() == at::kFloat || !kernels::IsSm90()) << "16 bits on sm_90 are taken";
-        continue;
-      }
+      if (!IsTaken(x, product)) continue;
       for (const int tile : kernels::kActivatedTiles) {
         const std::string what = std::to_string(size.rows) + " rows of " + std::to_string(size.n) +
                                  " x " + std::to_string(size.k) + ", activation " +
@@ -101,23 +97,23 @@ TEST_P(ActivatedKernel, EqualsTheTwinByEachTile) {
 }
 
 TEST_P(ActivatedKernel, RowsMayBeApartAndTheBiasMissing) {
-  const at::Tensor wide = Gpu({40, 3 * 128}), x = wide.slice(1, 128, 256), weight = Weight(64, 128),
-                   y = at::empty({40, 64}, x.options());
+  const at::Tensor wide = OnGpu({40, 3 * 128}), x = wide.slice(1, 128, 256),
+                   weight = Weight(64, 128), y = at::empty({40, 64}, x.options());
   const kernels::ActivatedProduct product{x.data_ptr(), x.stride(0),  weight.data_ptr(),
                                           nullptr,      y.data_ptr(), 40,
                                           64,           128,          kernels::Activation::kGelu};
-  if (!kernels::CanActivateProduct(ops::cuda::ElementOf(x), product)) return;
+  if (!IsTaken(x, product)) return;
   kernels::ActivateProduct(ops::cuda::ElementOf(x), product, 152, ops::cuda::Stream());
   ExpectEachClose(y, Twin(x, weight, {}, kernels::Activation::kGelu), tolerance(), "apart");
 }
 
 // Large results are as they should be, not NaN: exp overflows, and its inverse is 0.
 TEST_P(ActivatedKernel, LargeResultsAreActivatedAsTheTwinDoes) {
-  const at::Tensor x = Gpu({64, 64}, 100), weight = Gpu({128, 64}, 10), none;
+  const at::Tensor x = OnGpu({64, 64}) * 100, weight = OnGpu({128, 64}) * 10, none;
   for (const bool timing : {true, false}) {
     ops::SetTimingProducts(timing);
-    for (const auto activation : {ops::Activation::kQuickGelu, ops::Activation::kGelu}) {
-      const bool gelu = activation == ops::Activation::kGelu;
+    for (const auto activation : {HiddenAct::kQuickGelu, HiddenAct::kGelu}) {
+      const bool gelu = activation == HiddenAct::kGelu;
       ExpectEachClose(ops::ActivatedLinear(x, {weight}, activation),
                       Twin(x, weight, none,
                            gelu ? kernels::Activation::kGelu : kernels::Activation::kQuickGelu),
@@ -129,19 +125,19 @@ TEST_P(ActivatedKernel, LargeResultsAreActivatedAsTheTwinDoes) {
 
 TEST_P(ActivatedKernel, OperationsEqualTheirTwinsBeforeAndAfterTheyAreTimed) {
   const int64_t k = 320, n = 1056;  // in no other test
-  const at::Tensor weight = Weight(n, k), bias = Gpu({n}), norm = Gpu({k});
+  const at::Tensor weight = Weight(n, k), bias = OnGpu({n}), norm = OnGpu({k});
   for (const int64_t rows : {64, 200, 577}) {
-    const at::Tensor x = Gpu({rows, k});
+    const at::Tensor x = OnGpu({rows, k});
     const at::Tensor gelu = Twin(x, weight, bias, kernels::Activation::kGelu),
                      quick = Twin(x, weight, bias, kernels::Activation::kQuickGelu);
-    const at::Tensor normed = ops::plain::RmsNorm(x.to(at::kFloat), norm.to(at::kFloat), 1e-5);
+    const at::Tensor normed = ops::plain::RmsNorm(Float(x), Float(norm), 1e-5);
     const at::Tensor gated = Twin(normed, weight, {}, kernels::Activation::kSiluGate);
     for (const char* when : {"timing", "timed"}) {
       ops::SetTimingProducts(when == std::string("timing"));
       const std::string what = std::to_string(rows) + " rows, " + when;
-      ExpectEachClose(ops::ActivatedLinear(x, {weight, bias}, ops::Activation::kGelu), gelu,
-                      tolerance(), "GELU, " + what);
-      ExpectEachClose(ops::ActivatedLinear(x, {weight, bias}, ops::Activation::kQuickGelu), quick,
+      ExpectEachClose(ops::ActivatedLinear(x, {weight, bias}, HiddenAct::kGelu), gelu, tolerance(),
+                      "GELU, " + what);
+      ExpectEachClose(ops::ActivatedLinear(x, {weight, bias}, HiddenAct::kQuickGelu), quick,
                       tolerance(), "QuickGELU, " + what);
       ExpectEachClose(ops::NormGatedLinear(x, norm, 1e-5, {weight}), gated, tolerance(),
                       "gated, " + what);

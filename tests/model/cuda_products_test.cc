@@ -27,15 +27,7 @@ const std::vector<Shape> kShapes = {{4096, 4096}, {6144, 4096}, {4096, 14336}, {
 
 class Products : public KernelTest {
  protected:
-  // Of about the same size whatever the width.
-  static at::Tensor Weight(const Shape& shape) {
-    return at::randn({shape.n, shape.k}, at::TensorOptions(at::kFloat).device(at::kCUDA))
-        .div_(std::sqrt(static_cast<double>(shape.k)))
-        .to(GetParam());
-  }
   static at::Tensor Rows(int64_t rows, int64_t width) { return OnGpu({rows, width}); }
-  // cuBLAS's plain float32, which shares nothing with ours.
-  static at::Tensor Float(const at::Tensor& x) { return x.defined() ? x.to(at::kFloat) : x; }
 
   static void ExpectAsTwin(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                            const at::Tensor& residual, const std::string& what) {
@@ -54,7 +46,7 @@ class Products : public KernelTest {
 
 TEST_P(Products, LinearEqualsItsTwin) {
   for (const Shape& shape : kShapes) {
-    const at::Tensor weight = Weight(shape), bias = OnGpu({shape.n});
+    const at::Tensor weight = Weight(shape.n, shape.k), bias = OnGpu({shape.n});
     for (const int64_t rows : {1, 2, 3, 7, 8, 9, 16, 17, 31, 32, 33, 40, 300}) {
       const at::Tensor x = Rows(rows, shape.k), residual = Rows(rows, shape.n);
       ExpectAsTwin(x, weight, {}, {}, shape.Name());
@@ -70,7 +62,7 @@ TEST_P(Products, LinearEqualsItsTwin) {
 TEST_P(Products, TimedChoicesEqualTheTwin) {
   const std::vector<Shape> shapes = {{2048, 4096}, {272, 512}, {40, 24}};  // not in kShapes
   for (const Shape& shape : shapes) {
-    const at::Tensor weight = Weight(shape);
+    const at::Tensor weight = Weight(shape.n, shape.k);
     for (const int64_t rows : {1, 8, 24, 40}) {
       const at::Tensor x = Rows(rows, shape.k), residual = Rows(rows, shape.n);
       ops::SetTimingProducts(true);
@@ -86,7 +78,7 @@ TEST_P(Products, TimedChoicesEqualTheTwin) {
 // Each run of a candidate would add once more.
 TEST_P(Products, ASumInPlaceIsAddedOnceThoughItsProductIsTimed) {
   for (const Shape& shape : std::vector<Shape>{{1024, 4096}, {288, 512}}) {  // in no other test
-    const at::Tensor weight = Weight(shape), bias = OnGpu({shape.n});
+    const at::Tensor weight = Weight(shape.n, shape.k), bias = OnGpu({shape.n});
     for (const int64_t rows : {8, 40, 577}) {
       const at::Tensor x = Rows(rows, shape.k), before = Rows(rows, shape.n);
       ops::SetTimingProducts(true);
@@ -99,7 +91,7 @@ TEST_P(Products, ASumInPlaceIsAddedOnceThoughItsProductIsTimed) {
 }
 
 TEST_P(Products, RowsMayBeApartAndOfAnyRank) {
-  const at::Tensor weight = Weight({48, 256});
+  const at::Tensor weight = Weight(48, 256);
   const at::Tensor apart = Rows(9, 3 * 256).slice(1, 256, 512);
   ExpectAsTwin(apart, weight, {}, {}, "rows of a wider tensor");
   const at::Tensor x = Rows(12, 256).view({3, 4, 256}), residual = Rows(12, 48).view({3, 4, 48});
@@ -110,7 +102,7 @@ TEST_P(Products, RowsMayBeApartAndOfAnyRank) {
 TEST_P(Products, NormLinearAndNormGatedLinearEqualTheirTwins) {
   for (const Shape& shape : std::vector<Shape>{
            {6144, 4096}, {28672, 4096}, {112, 32}, {48, 256}, {96, 2048}, {1000, 520}}) {
-    const at::Tensor weight = Weight(shape), norm = OnGpu({shape.k});
+    const at::Tensor weight = Weight(shape.n, shape.k), norm = OnGpu({shape.k});
     for (int64_t rows = 1; rows <= 9; ++rows) {
       const at::Tensor x = 3 * Rows(rows, shape.k);
       const std::string what = shape.Name() + ", " + std::to_string(rows) + " rows";
@@ -132,7 +124,7 @@ struct Deterministic {
 TEST_P(Products, DeterministicOnesGiveARowTheSameBitsWhateverTheNumberOfRows) {
   const Deterministic deterministic;
   for (const Shape& shape : kShapes) {
-    const at::Tensor weight = Weight(shape), norm = OnGpu({shape.k});
+    const at::Tensor weight = Weight(shape.n, shape.k), norm = OnGpu({shape.k});
     const at::Tensor x = Rows(300, shape.k), residual = Rows(300, shape.n);
     const at::Tensor all = ops::Linear(x, {weight}, residual),
                      gated = ops::NormGatedLinear(x, norm, 1e-5, {weight});
@@ -192,7 +184,7 @@ class FewRowsProducts : public Products {
 TEST_P(FewRowsProducts, EqualTheTwin) {
   for (const Shape& shape :
        std::vector<Shape>{{16, 256}, {48, 512}, {64, 2048}, {6144, 4096}, {4096, 14336}}) {
-    const at::Tensor weight = Weight(shape), norm = OnGpu({shape.k});
+    const at::Tensor weight = Weight(shape.n, shape.k), norm = OnGpu({shape.k});
     for (const int64_t rows : {1, 2, 7, 8, 9, 15, 16, 17, 24, 32}) {
       for (int kind = 0; kind < 8; ++kind) {
         Operands o{Rows(rows, shape.k), {}, weight, {}, (kind & 1) != 0};
@@ -211,7 +203,7 @@ TEST_P(FewRowsProducts, EqualTheTwin) {
 }
 
 TEST_P(FewRowsProducts, ARowsBitsDoNotDependOnTheNumberOfRows) {
-  const Operands all{Rows(32, 2048), {}, Weight({64, 2048}), Rows(32, 64), false};
+  const Operands all{Rows(32, 2048), {}, Weight(64, 2048), Rows(32, 64), false};
   const at::Tensor y = Multiply(all);
   for (const int64_t rows : {1, 5, 8, 9, 16, 17, 31}) {
     Operands some = all;
@@ -222,7 +214,7 @@ TEST_P(FewRowsProducts, ARowsBitsDoNotDependOnTheNumberOfRows) {
 }
 
 TEST_P(FewRowsProducts, ReadRowsOfAWiderTensorWhereTheyLie) {
-  const Operands o{Rows(5, 3 * 512).slice(1, 512, 1024), {}, Weight({32, 512}), {}, false};
+  const Operands o{Rows(5, 3 * 512).slice(1, 512, 1024), {}, Weight(32, 512), {}, false};
   ExpectEachClose(Multiply(o), Expected(o), tolerance(), "strided");
 }
 

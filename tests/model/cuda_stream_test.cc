@@ -28,8 +28,6 @@ struct Widths {
 const std::vector<Widths> kWidths = {
     {4096, 4096, 14336, 6144}, {1536, 1280, 2304, 1552}, {4864, 1280, 2304, 1056}};
 
-at::Tensor Float(const at::Tensor& x) { return x.to(at::kFloat); }
-
 struct Operands {
   at::Tensor x, attended, norm, next_norm;
   ops::Weights out, gate_up, down, next;
@@ -65,20 +63,19 @@ class StreamedBlocks : public KernelTest {
     if (IsSkipped()) return;
     if (!kernels::IsSm90()) GTEST_SKIP() << "weights are streamed on sm_90 only";
   }
-  static ops::Weights Weight(int64_t n, int64_t k, bool fp8) {
-    const at::Tensor w =
-        at::randn({n, k}, at::TensorOptions(at::kFloat).device(at::kCUDA)).div_(std::sqrt(k));
-    return fp8 ? ops::Quantized({w.to(GetParam())}) : ops::Weights{w.to(GetParam())};
+  static ops::Weights Weights(int64_t n, int64_t k, bool fp8) {
+    ops::Weights w{Weight(n, k)};
+    return fp8 ? ops::Quantized(std::move(w)) : w;
   }
   static Operands Make(const Widths& w, int64_t rows, bool fp8 = false) {
     return {OnGpu({rows, w.model}),
             OnGpu({rows, w.heads}),
             OnGpu({w.model}),
             OnGpu({w.model}),
-            Weight(w.model, w.heads, fp8),
-            Weight(2 * w.inner, w.model, fp8),
-            Weight(w.model, w.inner, fp8),
-            Weight(w.next, w.model, fp8)};
+            Weights(w.model, w.heads, fp8),
+            Weights(2 * w.inner, w.model, fp8),
+            Weights(w.model, w.inner, fp8),
+            Weights(w.next, w.model, fp8)};
   }
   static void ExpectAsTwin(const Operands& o, const std::string& what) {
     const auto [y, next] = o.Run();

@@ -1,6 +1,7 @@
 #include "tests/model/kernel_test.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "model/model.h"
@@ -77,6 +78,12 @@ ops::RopeTable Copy(const ops::RopeTable& rope, const at::Device& device) {
 const Tolerance& KernelTest::tolerance() {
   if (GetParam() == at::kFloat) return kFloat32;
   return GetParam() == at::kHalf ? kFloat16 : kBfloat16;
+}
+
+at::Tensor KernelTest::Weight(int64_t n, int64_t k) {
+  return at::randn({n, k}, at::TensorOptions(at::kFloat).device(at::kCUDA))
+      .div_(std::sqrt(static_cast<double>(k)))
+      .to(GetParam());
 }
 
 at::Tensor KernelTest::Workspace(int64_t places, const ops::HeadShape& heads) {

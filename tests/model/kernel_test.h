@@ -35,6 +35,9 @@ ops::PagedRows Pad(const ops::PagedRows& rows, int64_t count);
 ops::PagedRows Copy(const ops::PagedRows& rows, const at::Device& device, at::ScalarType dtype);
 ops::RopeTable Copy(const ops::RopeTable& rope, const at::Device& device);
 
+// On its device, for products in float32 that share nothing with ours; undefined where x is.
+inline at::Tensor Float(const at::Tensor& x) { return x.defined() ? x.to(at::kFloat) : x; }
+
 class KernelTest : public testing::TestWithParam<at::ScalarType> {
  protected:
   void SetUp() override {
@@ -46,6 +49,8 @@ class KernelTest : public testing::TestWithParam<at::ScalarType> {
 
   static const Tolerance& tolerance();
   static at::Tensor OnGpu(at::IntArrayRef shape) { return Random(shape, GetParam()).to(at::kCUDA); }
+  // [n, k] on the GPU, such that products are of about the same size whatever k.
+  static at::Tensor Weight(int64_t n, int64_t k);
   // The twins' input.
   static at::Tensor Wide(const at::Tensor& x) {
     return x.cpu().to(at::kFloat, false, /*copy=*/true);

@@ -104,7 +104,7 @@ __device__ void HandOver(const Shared<kRows>& shared, int group, Slot& slot, con
     for (int j = first; j < min(first + kPieceBlocks, kBlocks); j += 2) {
       constexpr float kNothing[4] = {};
       const float(&even)[4] = c[j];
-      const float(&odd)[4] = j + 1 < kBlocks ? c[j + 1 < kBlocks ? j + 1 : j] : kNothing;
+      const float(&odd)[4] = j + 1 < kBlocks ? c[(j + 1) % kBlocks] : kNothing;
       const unsigned pairs[4] = {Pack<T>(even[0], even[1]), Pack<T>(even[2], even[3]), Pack<T>(odd[0], odd[1]), Pack<T>(odd[2], odd[3])};
       const int row = (j - first + matrix / 2) * 8 + in_matrix;
       StoreTransposed(piece + row * kBoxBytes + ((part ^ in_matrix) << 4), pairs);

@@ -20,7 +20,7 @@ __device__ inline float TimesSigmoid(float x, float scale) {
 
 template <Activation kActivation>
 __device__ inline float Activated(float x) {
-  if constexpr (kActivation == Activation::kGelu) return x * 0.5f * (1.0f + erff(x * 0.70710678118654752f));
+  if constexpr (kActivation == Activation::kGelu) return ErfGelu(x);
   return TimesSigmoid(x, kActivation == Activation::kQuickGelu ? 1.702f : 1.0f);
 }
 

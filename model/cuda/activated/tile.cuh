@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "model/cuda/sm90/cluster.cuh"
+#include "model/cuda/sm90/tensor_map.h"
 
 namespace llavamini::kernels::activated {
 
@@ -16,8 +17,7 @@ constexpr int kBlockUnits = kGroups * kUnit;  // the weights' rows that a block 
 constexpr int kMultiplyingWarps = 4 * kGroups;
 constexpr int kActivatingWarps = 3;
 constexpr int kThreads = 32 * (kMultiplyingWarps + kActivatingWarps + 1);  // one warp copies
-constexpr int kBoxK = 64;                                                  // K's of a stage
-constexpr int kBoxBytes = 128;
+constexpr int kBoxK = kBoxBytes / 2;                                       // K's of a stage
 constexpr int kAlignment = 1024;
 constexpr int kMostShared = 227 * 1024;  // of an SM
 constexpr int kFewestStages = 4;

@@ -40,7 +40,7 @@ CUtensorMap Map(const MappedMatrix& matrix, cuuint32_t dimensions, const cuuint6
   return map;
 }
 
-cuuint32_t BoxWidth(const MappedMatrix& matrix) { return static_cast<cuuint32_t>(128 / matrix.element_bytes); }
+cuuint32_t BoxWidth(const MappedMatrix& matrix) { return static_cast<cuuint32_t>(kBoxBytes / matrix.element_bytes); }
 
 }  // namespace
 

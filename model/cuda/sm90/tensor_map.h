@@ -1,5 +1,5 @@
 // What sm_90's copies of boxes read from: a matrix in global memory whose rows are contiguous,
-// boxes of 128 bytes of `box_rows` rows. Their 16-byte pieces are swizzled in shared memory: piece
+// boxes of kBoxBytes of `box_rows` rows. Their 16-byte pieces are swizzled in shared memory: piece
 // i of row r lies at place i ^ (r % 8). Rows past the last are zeros.
 #pragma once
 
@@ -8,6 +8,8 @@
 #include <cstdint>
 
 namespace llavamini::kernels {
+
+inline constexpr int kBoxBytes = 128;
 
 // Whether the driver knows them.
 bool HasTensorMaps();
